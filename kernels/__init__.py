@@ -1,0 +1,83 @@
+"""Arrays in, arrays out: every operation of a CNN and its gradients, for each kind of array.
+
+`reference` is the definition, `cpu` the fast version for NumPy arrays. Both have the same files,
+the same function names and the same signatures. Nothing here knows of tensors.
+
+Two conventions hold in every file: what belongs to height and width comes as a pair, padding as a
+pair of pairs ((top, bottom), (left, right)); and arguments were checked by the caller.
+"""
+
+import contextlib
+import functools
+import warnings
+from contextvars import ContextVar
+
+import numpy as np
+
+from . import cpu, geometry, reference
+
+__all__ = ["cpu", "geometry", "of", "reference", "to", "use"]
+
+_chosen = ContextVar("kernels", default=None)
+
+
+def of(*arrays):
+    """Return the kernels for these arrays: `cpu` for NumPy; None among them is skipped.
+
+    Raises
+    ------
+    TypeError
+        If NumPy arrays are mixed with arrays of another device.
+    """
+    if (chosen := _chosen.get()) is not None:
+        return chosen
+    on_cpu = [isinstance(array, np.ndarray) for array in arrays if array is not None]
+    if all(on_cpu):
+        return cpu
+    if any(on_cpu):
+        kinds = ", ".join(type(array).__module__.split(".")[0] for array in arrays if array is not None)
+        raise TypeError(f"kernels: arrays of different devices ({kinds}); move the model or the batch")
+    return _without_cuda()
+
+
+@functools.cache
+def _without_cuda():
+    """Return the reference for CuPy arrays, and say once that it is not fast."""
+    warnings.warn(
+        "minicnn has no CUDA kernels yet: the reference, plain array code, runs on the GPU",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return reference
+
+
+@contextlib.contextmanager
+def use(implementation):
+    """Use this implementation for all arrays inside the block, e.g. `use(kernels.reference)`."""
+    token = _chosen.set(implementation)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def to(array, device):
+    """Return the array on "cpu" or "cuda"; without a copy where it is there already.
+
+    Raises
+    ------
+    ValueError
+        If the device is neither of the two.
+    ImportError
+        If the device is "cuda" and CuPy is not installed.
+    """
+    if device == "cpu":
+        return array if isinstance(array, np.ndarray) else array.get()
+    if device != "cuda":
+        raise ValueError(f"to: device {device!r} is neither 'cpu' nor 'cuda'")
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError("to: device 'cuda' needs CuPy: pip install 'minicnn[gpu13]'") from error
+    return cupy.asarray(array)
+

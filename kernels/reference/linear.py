@@ -1,0 +1,22 @@
+"""The fully connected layer: a matrix product and a bias."""
+
+
+def linear(x, w, b):
+    """Return x (n, i) times the transpose of w (o, i), plus b (o,) or None: (n, o)."""
+    y = x @ w.T
+    return y if b is None else y + b
+
+
+def linear_input_grad(dy, w):
+    """Return the gradient (n, i) of the input."""
+    return dy @ w
+
+
+def linear_weight_grad(dy, x):
+    """Return the gradient (o, i) of the weight."""
+    return dy.T @ x
+
+
+def linear_bias_grad(dy):
+    """Return the gradient (o,) of the bias."""
+    return dy.sum(axis=0)

@@ -1,0 +1,32 @@
+"""minicnn: the lecture "CNN and Musical Applications", from scratch, on NumPy and CuPy."""
+
+import os
+
+# In a checkout the kernels lie beside this package, in an installed wheel inside it.
+if not os.path.isdir(os.path.join(__path__[0], "kernels")):
+    __path__.append(os.path.dirname(__path__[0]))
+
+from minicnn import data, kernels, models, nn, ops, optim
+from minicnn.autograd import Tensor, gradcheck, no_grad
+from minicnn.checkpoint import load, save
+from minicnn.rng import manual_seed
+from minicnn.train import evaluate, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Tensor",
+    "data",
+    "evaluate",
+    "fit",
+    "gradcheck",
+    "kernels",
+    "load",
+    "manual_seed",
+    "models",
+    "nn",
+    "no_grad",
+    "ops",
+    "optim",
+    "save",
+]

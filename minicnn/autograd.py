@@ -1,0 +1,657 @@
+"""The engine: tensors, the tape behind them, and the operations that Python's operators need.
+
+An operation is one function on arrays that returns its output and one gradient function per array
+argument; `primitive` turns it into a function on tensors. Arrays are positional, options are
+keyword-only, and a gradient that nobody needs is never computed.
+
+Nodes of the tape point to nodes, never to tensors, so an intermediate array dies as soon as no
+gradient needs it. The tape is swept by creation number instead of recursion, and is taken apart
+on the way, so memory falls during `backward` and a second sweep over the same tape raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import heapq
+import itertools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from minicnn import kernels
+from minicnn.rng import generator
+
+_recording = ContextVar("recording", default=True)
+_observer: ContextVar[Callable | None] = ContextVar("observer", default=None)
+_creation = itertools.count()
+
+
+class Node:
+    """One recorded operation: where its gradients go, and the functions that compute them."""
+
+    __slots__ = ("gradients", "name", "order", "parents")
+
+    def __init__(self, name, parents, gradients):
+        self.name, self.parents, self.gradients = name, parents, gradients
+        self.order = next(_creation)
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Record nothing inside this block, or inside the function that it decorates."""
+
+    def __enter__(self):
+        self._tokens = [*getattr(self, "_tokens", []), _recording.set(False)]
+
+    def __exit__(self, *error):
+        _recording.reset(self._tokens.pop())
+
+
+@contextlib.contextmanager
+def observe(observer):
+    """Call `observer(name, arguments, options, result)` after every operation in this block."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+def primitive(function):
+    """Turn a function on arrays into an operation on tensors.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays by position and options by keyword. Returns the output array and a tuple with
+        one entry per array: a function from the output's gradient to that argument's gradient, or
+        None where there is none. A gradient function returns `dy` itself, a view, or new memory;
+        never an array that it keeps, because a leaf may adopt it.
+
+    Returns
+    -------
+    callable
+        The same function on tensors; plain arrays and numbers count as constants.
+    """
+
+    @functools.wraps(function)
+    def operation(*arguments, **options):
+        arrays = [a.data if isinstance(a, Tensor) else a for a in arguments]
+        output, gradients = function(*arrays, **options)
+        result = Tensor(output)
+        name = function.__name__.strip("_")
+        if _recording.get():
+            origins = [_origin(a) if g else None for a, g in zip(arguments, gradients, strict=True)]
+            if any(origin is not None for origin in origins):
+                needed = [g if o is not None else None for g, o in zip(gradients, origins, strict=True)]
+                result._node = Node(name, origins, needed)
+        if (observer := _observer.get()) is not None:
+            observer(name, arguments, options, result)
+        return result
+
+    return operation
+
+
+def joint(gradient, count):
+    """Split a function that returns `count` gradients at once into `count` functions that share it."""
+    computed: list = []
+
+    def part(index, dy):
+        if not computed:
+            computed.extend(gradient(dy))
+        return computed[index]
+
+    return tuple(functools.partial(part, index) for index in range(count))
+
+
+def _origin(argument):
+    """Return what receives this argument's gradient: its node, the leaf itself, or None."""
+    if not isinstance(argument, Tensor):
+        return None
+    return argument._node or (argument if argument._requires_grad else None)
+
+
+def _sweep(root, grad):
+    """Carry `grad` from `root` to every leaf, newest node first."""
+    pending = {root: (grad, False)}  # node -> gradient so far, and whether its memory is ours
+    queue = [(-root.order, root)]
+    while queue:
+        _, node = heapq.heappop(queue)
+        dy, _ = pending.pop(node)
+        if node.gradients is None:
+            raise RuntimeError(
+                f"backward: the tape was already swept at {node.name!r}; run the forward pass again"
+            )
+        for parent, gradient in zip(node.parents, node.gradients, strict=True):
+            if parent is None:
+                continue
+            dx = gradient(dy)
+            if isinstance(dx, np.generic):  # NumPy turns arrays without axes into scalars
+                dx = np.asarray(dx)
+            if isinstance(parent, Tensor):
+                _deposit(parent, dx, dy)
+            elif parent not in pending:
+                pending[parent] = (dx, False)
+                heapq.heappush(queue, (-parent.order, parent))
+            else:
+                total, owned = pending[parent]
+                # The first array may be shared with another branch; the sum of two is ours.
+                pending[parent] = (np.add(total, dx, out=total if owned else None), True)
+        node.parents = node.gradients = None
+
+
+def _deposit(leaf, dx, dy):
+    """Add to a leaf's gradient, which owns its memory: in-place clipping must not reach others."""
+    if leaf.grad is not None:
+        leaf.grad += dx
+    else:
+        shared = dx is dy or dx.base is not None
+        leaf.grad = dx.copy() if shared else dx
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    Parameters
+    ----------
+    data : array_like
+        A NumPy or CuPy array is taken as it is, without a copy. Python numbers and lists become
+        float32 where they hold floats.
+    requires_grad : bool
+        Whether `backward` leaves a gradient in `grad`. Only floating-point tensors can have one.
+
+    Attributes
+    ----------
+    data : ndarray
+        The values.
+    grad : ndarray or None
+        The gradient that `backward` left here: an array of the same shape that nothing else uses.
+
+    Raises
+    ------
+    TypeError
+        If a gradient is asked for values that are not floating point.
+    """
+
+    __slots__ = ("__weakref__", "_node", "_requires_grad", "data", "grad")
+    __array_ufunc__ = None  # array + tensor asks the tensor
+
+    def __init__(self, data: Any, requires_grad: bool = False):
+        if isinstance(data, Tensor):
+            data = data.data
+        if not hasattr(data, "__array_function__"):
+            data = np.asarray(data)
+            if data.dtype == np.float64:
+                data = data.astype(np.float32)
+        elif isinstance(data, np.generic):
+            data = np.asarray(data)
+        self.data = data
+        self.grad = None
+        self._node = None
+        self._requires_grad = False
+        if requires_grad:
+            self.requires_grad = True
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad or self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool):
+        if value and self.data.dtype.kind != "f":
+            raise TypeError(
+                f"Tensor: {self.data.dtype} has no gradient; use a floating-point dtype such as float32"
+            )
+        self._requires_grad = value
+
+    def backward(self, grad: Any = None) -> None:
+        """Add the gradient of this tensor to the `grad` of every leaf that it was computed from.
+
+        Parameters
+        ----------
+        grad : array_like, shape of this tensor, optional
+            The gradient of the final result with respect to this tensor; 1 for a single number.
+
+        Raises
+        ------
+        ValueError
+            If `grad` is missing for a tensor of several elements, or has another shape.
+        RuntimeError
+            If no input required a gradient, or the tape was swept before.
+        """
+        origin = _origin(self)
+        if origin is None:
+            raise RuntimeError("backward: nothing that this tensor was computed from requires a gradient")
+        if grad is None:
+            if self.size != 1:
+                raise ValueError(f"backward: a tensor of shape {self.shape} needs a gradient of that shape")
+            grad = np.ones_like(self.data)
+        elif isinstance(grad, Tensor):
+            grad = grad.data
+        elif not hasattr(grad, "__array_function__"):
+            grad = np.asarray(grad, self.dtype)
+        if grad.shape != self.shape:
+            raise ValueError(f"backward: the gradient has shape {grad.shape}, the tensor {self.shape}")
+        grad = grad.astype(self.dtype, copy=False)
+        if origin is self:
+            _deposit(self, grad, grad)
+        else:
+            _sweep(origin, grad)
+
+    def numpy(self) -> np.ndarray:
+        """Return the values as a NumPy array, copied from the device if need be."""
+        return kernels.to(self.data, "cpu")
+
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
+        return self.data.item()
+
+    def detach(self) -> Tensor:
+        """Return a tensor with the same memory and no history."""
+        return Tensor(self.data)
+
+    def to(self, device: str) -> Tensor:
+        """Return this tensor on "cpu" or "cuda", without history."""
+        return Tensor(kernels.to(self.data, device))
+
+    def astype(self, dtype) -> Tensor:
+        """Return the values in another dtype; the gradient comes back in this one."""
+        return _astype(self, dtype=np.dtype(dtype))
+
+    shape = property(lambda self: self.data.shape)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    dtype = property(lambda self: self.data.dtype)
+    T = property(lambda self: self.transpose())
+
+    def __len__(self):
+        return len(self.data)
+
+    def __float__(self):
+        return float(self.data)
+
+    def __int__(self):
+        return int(self.data)
+
+    def __bool__(self):
+        return bool(self.data)
+
+    def __repr__(self):
+        values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        return f"Tensor({values}, dtype={self.dtype}{', requires_grad=True' * self.requires_grad})"
+
+    def __add__(self, other):
+        return add(self, _operand(other))
+
+    __radd__ = __add__
+
+    def __sub__(self, other):
+        return subtract(self, _operand(other))
+
+    def __rsub__(self, other):
+        return subtract(_operand(other), self)
+
+    def __mul__(self, other):
+        return multiply(self, _operand(other))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other):
+        return divide(self, _operand(other))
+
+    def __rtruediv__(self, other):
+        return divide(_operand(other), self)
+
+    def __pow__(self, other):
+        return power(self, _operand(other))
+
+    def __rpow__(self, other):
+        return power(_operand(other), self)
+
+    def __matmul__(self, other):
+        return matmul(self, _operand(other))
+
+    def __rmatmul__(self, other):
+        return matmul(_operand(other), self)
+
+    def __neg__(self):
+        return negative(self)
+
+    def __abs__(self):
+        return self.abs()
+
+    def __eq__(self, other):
+        return Tensor(self.data == _values(other))
+
+    def __ne__(self, other):
+        return Tensor(self.data != _values(other))
+
+    def __lt__(self, other):
+        return Tensor(self.data < _values(other))
+
+    def __le__(self, other):
+        return Tensor(self.data <= _values(other))
+
+    def __gt__(self, other):
+        return Tensor(self.data > _values(other))
+
+    def __ge__(self, other):
+        return Tensor(self.data >= _values(other))
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, index):
+        parts = index if isinstance(index, tuple) else (index,)
+        index = tuple(part.data if isinstance(part, Tensor) else part for part in parts)
+        return getitem(self, index=index)
+
+    def abs(self) -> Tensor:
+        """Return the absolute values; the gradient at 0 is 0."""
+        return absolute(self)
+
+    def exp(self) -> Tensor:
+        """Return e to the power of each element."""
+        return exp(self)
+
+    def log(self) -> Tensor:
+        """Return the natural logarithm of each element."""
+        return log(self)
+
+    def sqrt(self) -> Tensor:
+        """Return the square root of each element."""
+        return sqrt(self)
+
+    def clip(self, minimum: float | None = None, maximum: float | None = None) -> Tensor:
+        """Limit each element to [minimum, maximum]; outside, the gradient is 0."""
+        return clip(self, minimum=minimum, maximum=maximum)
+
+    def sum(self, axis=None, keepdims: bool = False) -> Tensor:
+        """Sum over an axis, several axes, or all of them."""
+        return sum_(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis=None, keepdims: bool = False) -> Tensor:
+        """Average over an axis, several axes, or all of them."""
+        return mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis=None, keepdims: bool = False) -> Tensor:
+        """Return the largest element along the axes; equal ones share the gradient."""
+        return extremum(self, axis=axis, keepdims=keepdims, largest=True)
+
+    def min(self, axis=None, keepdims: bool = False) -> Tensor:
+        """Return the smallest element along the axes; equal ones share the gradient."""
+        return extremum(self, axis=axis, keepdims=keepdims, largest=False)
+
+    def reshape(self, *shape) -> Tensor:
+        """Return the same elements in another shape; one extent may be -1."""
+        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        return reshape(self, shape=tuple(shape))
+
+    def transpose(self, *axes) -> Tensor:
+        """Permute the axes; reverse them where none is given."""
+        axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        return transpose(self, axes=tuple(axes) or tuple(reversed(range(self.ndim))))
+
+
+def _operand(value):
+    """Return a constant operand so that it does not widen the dtype: NumPy's scalars would."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _values(value):
+    return value.data if isinstance(value, Tensor) else _operand(value)
+
+
+def broadcast_form(a):
+    """Return what a broadcast gradient must be reduced to. The shape, not the array: it may die."""
+    return np.shape(a), getattr(a, "dtype", None)
+
+
+def reduce_to(form, dy):
+    """Sum a broadcast gradient over the axes that broadcasting repeated."""
+    shape, dtype = form
+    if dy.shape != shape:
+        added = dy.ndim - len(shape)
+        stretched = tuple(added + i for i, extent in enumerate(shape) if extent == 1 != dy.shape[added + i])
+        dy = dy.sum(axis=(*range(added), *stretched), keepdims=True).reshape(shape)
+    return dy.astype(dtype, copy=False)
+
+
+@primitive
+def add(a, b):
+    to_a, to_b = broadcast_form(a), broadcast_form(b)
+    return a + b, (lambda dy: reduce_to(to_a, dy), lambda dy: reduce_to(to_b, dy))
+
+
+@primitive
+def subtract(a, b):
+    to_a, to_b = broadcast_form(a), broadcast_form(b)
+    return a - b, (lambda dy: reduce_to(to_a, dy), lambda dy: reduce_to(to_b, -dy))
+
+
+@primitive
+def multiply(a, b):
+    to_a, to_b = broadcast_form(a), broadcast_form(b)
+    return a * b, (lambda dy: reduce_to(to_a, dy * b), lambda dy: reduce_to(to_b, dy * a))
+
+
+@primitive
+def divide(a, b):
+    to_a, to_b = broadcast_form(a), broadcast_form(b)
+    y = a / b
+    return y, (lambda dy: reduce_to(to_a, dy / b), lambda dy: reduce_to(to_b, -dy * y / b))
+
+
+@primitive
+def power(a, b):
+    to_a, to_b = broadcast_form(a), broadcast_form(b)
+    y = a**b
+
+    def base_grad(dy):
+        # a ** 0 is constant, also at a = 0 where b * a ** (b - 1) would be 0 * inf.
+        slope = np.where(b == 0, 0, b * a ** np.where(b == 0, 1, b - 1)) if np.ndim(b) else None
+        if slope is None:
+            slope = b * a ** (b - 1) if b != 0 else np.zeros_like(a)
+        return reduce_to(to_a, dy * slope)
+
+    def exponent_grad(dy):
+        # Where a is 0, y does not change with b > 0; log(0) would make it nan.
+        return reduce_to(to_b, dy * y * np.log(np.where(a == 0, 1, a)))
+
+    return y, (base_grad, exponent_grad)
+
+
+@primitive
+def matmul(a, b):
+    # A vector is a row on the left and a column on the right; its axis is dropped afterwards.
+    rows = a if a.ndim > 1 else a[None, :]
+    columns = b if b.ndim > 1 else b[:, None]
+    to_rows, to_columns, to_a, to_b = broadcast_form(rows), broadcast_form(columns), a.shape, b.shape
+    y = a @ b
+
+    def widen(dy):
+        shape = dy.shape
+        shape = shape if len(to_b) > 1 else (*shape, 1)
+        return dy.reshape(shape if len(to_a) > 1 else (*shape[:-1], 1, shape[-1]))
+
+    def a_grad(dy):
+        return reduce_to(to_rows, widen(dy) @ columns.swapaxes(-1, -2)).reshape(to_a)
+
+    def b_grad(dy):
+        return reduce_to(to_columns, rows.swapaxes(-1, -2) @ widen(dy)).reshape(to_b)
+
+    return y, (a_grad, b_grad)
+
+
+@primitive
+def negative(a):
+    return -a, (lambda dy: -dy,)
+
+
+@primitive
+def absolute(a):
+    return np.abs(a), (lambda dy: dy * np.sign(a),)
+
+
+@primitive
+def exp(a):
+    y = np.exp(a)
+    return y, (lambda dy: dy * y,)
+
+
+@primitive
+def log(a):
+    return np.log(a), (lambda dy: dy / a,)
+
+
+@primitive
+def sqrt(a):
+    y = np.sqrt(a)
+    return y, (lambda dy: dy / (2 * y),)
+
+
+@primitive
+def clip(a, *, minimum, maximum):
+    y = np.clip(a, minimum, maximum)
+    return y, (lambda dy: dy * (a == y),)
+
+
+@primitive
+def _astype(a, *, dtype):
+    before = a.dtype
+    return a.astype(dtype, copy=False), (lambda dy: dy.astype(before, copy=False),)
+
+
+def _spread(dy, shape, axis, keepdims):
+    """Repeat a reduced gradient along the axes that the reduction removed."""
+    if axis is not None and not keepdims:
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        dy = np.expand_dims(dy, tuple(a % len(shape) for a in axes))
+    return np.broadcast_to(dy, shape)
+
+
+@primitive
+def sum_(a, *, axis, keepdims):
+    shape = a.shape
+    return a.sum(axis=axis, keepdims=keepdims), (lambda dy: _spread(dy, shape, axis, keepdims),)
+
+
+@primitive
+def mean(a, *, axis, keepdims):
+    shape = a.shape
+    y = a.mean(axis=axis, keepdims=keepdims)
+    count = a.size / max(y.size, 1)
+    return y, (lambda dy: _spread(dy / count, shape, axis, keepdims),)
+
+
+@primitive
+def extremum(a, *, axis, keepdims, largest):
+    reduce = np.max if largest else np.min
+    y = reduce(a, axis=axis, keepdims=True)
+
+    def a_grad(dy):
+        chosen = a == y
+        share = np.broadcast_to(dy.reshape(y.shape), a.shape) / chosen.sum(axis=axis, keepdims=True)
+        return (share * chosen).astype(a.dtype, copy=False)
+
+    return y if keepdims else reduce(a, axis=axis), (a_grad,)
+
+
+@primitive
+def reshape(a, *, shape):
+    before = a.shape
+    return a.reshape(shape), (lambda dy: dy.reshape(before),)
+
+
+@primitive
+def transpose(a, *, axes):
+    inverse = tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
+    return a.transpose(axes), (lambda dy: dy.transpose(inverse),)
+
+
+@primitive
+def getitem(a, *, index):
+    shape = a.shape
+    repeats = any(isinstance(part, list) or getattr(part, "ndim", 0) for part in index)
+
+    def a_grad(dy):
+        da = np.zeros_like(dy, shape=shape)
+        if repeats:
+            np.add.at(da, index, dy)
+        else:
+            da[index] = dy
+        return da
+
+    return a[index], (a_grad,)
+
+
+def gradcheck(
+    f: Callable, *inputs: Tensor, step: float = 1e-6, tolerance: float = 1e-6, rng=0
+) -> bool:
+    """Compare the gradients of `f` with central differences, element by element.
+
+    Parameters
+    ----------
+    f : callable
+        Takes the tensors and returns one tensor; it must give the same result each time.
+    *inputs : Tensor, float64
+        Those with `requires_grad` are checked. In float32 rounding would hide the differences.
+    step : float
+        How far each element is moved to either side.
+    tolerance : float
+        The largest difference, relative to the largest slope of that input or to 1.
+    rng : int, Generator or None
+        Draws the weights that turn the output into one number.
+
+    Returns
+    -------
+    bool
+        True; a wrong gradient raises.
+
+    Raises
+    ------
+    TypeError
+        If an input is not float64.
+    ValueError
+        If no input requires a gradient.
+    AssertionError
+        If a gradient is wrong, with the input, the element and both numbers.
+    """
+    checked = [(i, x) for i, x in enumerate(inputs) if x._requires_grad]
+    if not checked:
+        raise ValueError("gradcheck: no input requires a gradient")
+    for i, x in checked:
+        if x.dtype != np.float64:
+            raise TypeError(f"gradcheck: input {i} is {x.dtype}; central differences need float64")
+    leaves = [Tensor(x.data.copy(), requires_grad=x._requires_grad) for x in inputs]
+    y = f(*leaves)
+    weight = generator(rng).standard_normal(y.shape)
+    weight = np.asarray(weight, like=y.data)
+    if y.requires_grad:
+        y.backward(weight)
+    with no_grad():
+        for i, _ in checked:
+            slopes = _slopes(lambda: float((f(*leaves).data * weight).sum()), leaves[i].data, step)
+            grad = np.zeros(leaves[i].shape) if leaves[i].grad is None else kernels.to(leaves[i].grad, "cpu")
+            error = np.abs(grad - slopes)
+            if not error.max(initial=0) <= tolerance * max(1, np.abs(slopes).max(initial=0)):
+                at = tuple(int(k) for k in np.unravel_index(error.argmax(), error.shape))
+                raise AssertionError(
+                    f"gradcheck: input {i} at {at}: backward gives {grad[at]:.6g}, "
+                    f"central differences give {slopes[at]:.6g}"
+                )
+    return True
+
+
+def _slopes(f, values, step):
+    """Return the central difference of `f()` for each element of `values`, moved in place."""
+    slopes = np.empty(values.shape)
+    for at in np.ndindex(values.shape):
+        before = float(values[at])
+        values[at] = before + step
+        above = f()
+        values[at] = before - step
+        slopes[at] = (above - f()) / (2 * step)
+        values[at] = before
+    return slopes

@@ -1,0 +1,110 @@
+"""Files of arrays, in safetensors: readable by everyone, executing nothing, never half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicnn import kernels
+from minicnn.autograd import Tensor
+
+_METADATA_KEY = "minicnn"
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends well.
+
+    Whatever happens, `path` holds its old content or all of the new.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
+    """Write a state dict to a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder is made if it is missing. An earlier file is replaced at the end, at once.
+    state : mapping from name to value
+        Arrays and tensors become tensors of the file, on the CPU; anything else must be what JSON
+        can hold, and goes into the file's metadata.
+
+    Raises
+    ------
+    TypeError
+        If a value is neither an array nor what JSON can hold.
+    OSError
+        If the file cannot be written; an earlier one is unharmed then.
+    """
+    from safetensors.numpy import save_file
+
+    arrays, values = {}, {}
+    for name, value in state.items():
+        value = value.data if isinstance(value, Tensor) else value
+        if hasattr(value, "__array_function__"):
+            # safetensors writes the memory as it lies, also where strides say otherwise.
+            arrays[name] = np.ascontiguousarray(kernels.to(np.asarray(value, like=value), "cpu")).reshape(
+                value.shape
+            )
+        else:
+            values[name] = value
+    try:
+        metadata = {_METADATA_KEY: json.dumps(values)}
+    except TypeError as error:
+        kinds = {name: type(value).__name__ for name, value in values.items()}
+        raise TypeError(f"save: {error}; values that are not arrays: {kinds}") from None
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        save_file(arrays, temporary, metadata=metadata)
+
+
+def load(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a state dict from a safetensors file, ours or anyone's.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        NumPy arrays by name, and the other values that `save` was given.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no safetensors file, is cut short, or holds a dtype that NumPy lacks.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"load: there is no file {os.fspath(path)!r}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = (file.metadata() or {}).get(_METADATA_KEY, "{}")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        size = Path(path).stat().st_size
+        raise ValueError(
+            f"load: {os.fspath(path)!r} ({size} bytes) is no whole safetensors file that NumPy can hold: {error}"
+        ) from None
+    return {**state, **json.loads(metadata)}

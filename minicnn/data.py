@@ -1,0 +1,310 @@
+"""Batches: data sets, and the loader that shuffles, transforms and prefetches them.
+
+Every epoch's order and every sample's random numbers follow from the loader's seed, the epoch and
+the sample's index alone. So they do not depend on the number of workers, and a resumed run sees
+what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import math
+import os
+import weakref
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicnn.rng import generator
+
+
+class ArrayDataset:
+    """Samples along the first axis of one or more arrays.
+
+    Parameters
+    ----------
+    *arrays : ndarray, shape (N, ...)
+        For example images and labels. They are not copied.
+
+    Raises
+    ------
+    ValueError
+        If there are no arrays, or their lengths differ.
+    """
+
+    def __init__(self, *arrays: np.ndarray):
+        lengths = [len(array) for array in arrays]
+        if not arrays or len(set(lengths)) > 1:
+            raise ValueError(f"{type(self).__name__}: arrays of lengths {lengths} are not one set of samples")
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, index: int) -> tuple:
+        return tuple(array[index] for array in self.arrays)
+
+    def batch(self, indices: np.ndarray) -> tuple:
+        """Return the samples of these indices, stacked: what the loader uses where it can."""
+        return tuple(np.asarray(array[indices]) for array in self.arrays)
+
+
+class MappedDataset(ArrayDataset):
+    """Samples along the first axis of .npy files, read from disk as they are needed.
+
+    The files may be larger than the memory. Worker processes open them again instead of copying.
+
+    Parameters
+    ----------
+    *paths : path-like
+        Files that `numpy.save` or `numpy.lib.format.open_memmap` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a file is no whole .npy file, or the lengths differ.
+    """
+
+    def __init__(self, *paths: str | os.PathLike):
+        self.paths = tuple(os.path.abspath(path) for path in paths)
+        super().__init__(*map(self._open, self.paths))
+
+    @staticmethod
+    def _open(path):
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"MappedDataset: there is no file {path!r}")
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"MappedDataset: {path!r} is no whole .npy file: {error}") from None
+
+    def __reduce__(self):
+        return type(self), self.paths
+
+
+class DataLoader:
+    """Iterate over a data set in batches; each pass is one epoch.
+
+    Parameters
+    ----------
+    dataset : sequence
+        Has a length, and returns a sample, an array or a tuple of them, for an index. A method
+        `batch(indices)` that returns stacked samples is used instead where there is one.
+    batch_size : int
+    shuffle : bool
+        Whether every epoch has its own order.
+    transform : callable, optional
+        Called as `transform(*sample, rng=generator)`, with a generator of that sample's own, and
+        returns the sample to use: random crops, noise and the like.
+    num_workers : int
+        How many processes prepare batches; 0 prepares them here. They are started afresh (not
+        forked), so dataset and transform must be picklable, and a script must guard its start with
+        `if __name__ == "__main__":`.
+    prefetch : int
+        How many batches each worker prepares ahead.
+    drop_last : bool
+        Whether to leave out a last batch that is not full.
+    rng : int, Generator or None
+        The seed, or where it is drawn from.
+
+    Attributes
+    ----------
+    epoch : int
+        How many epochs were begun: the number of the next one.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        *,
+        transform: Callable | None = None,
+        num_workers: int = 0,
+        prefetch: int = 2,
+        drop_last: bool = False,
+        rng: Any = None,
+    ):
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("prefetch", prefetch, 1),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"DataLoader: {name} is {value!r}; it must be a whole number >= {least}")
+        self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
+        self.transform, self.num_workers, self.prefetch = transform, num_workers, prefetch
+        self.drop_last = drop_last
+        self.seed = rng if isinstance(rng, int) else int(generator(rng).integers(2**63))
+        self.epoch = 0
+        self._workers: Any = None
+
+    def __len__(self) -> int:
+        count = len(self.dataset) / self.batch_size
+        return math.floor(count) if self.drop_last else math.ceil(count)
+
+    def __iter__(self) -> Iterator[tuple]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            order = _stream(self.seed, epoch).permutation(order)
+        batches = (order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self)))
+        if self.num_workers:
+            return self._prefetched(batches, epoch)
+        return (_fetch(self.dataset, self.transform, b, self.seed, epoch) for b in batches)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the seed and the epoch: all that the coming batches depend on."""
+        return {"seed": self.seed, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
+
+    def close(self) -> None:
+        """Stop the worker processes; the next epoch starts new ones."""
+        if self._workers is not None:
+            self._workers.shutdown(cancel_futures=True)
+            self._workers = None
+
+    def _prefetched(self, batches, epoch):
+        """Yield batches in order while the workers prepare the next ones."""
+        from concurrent.futures.process import BrokenProcessPool
+
+        pending: deque = deque()
+        try:
+            for _ in itertools.repeat(None):
+                ahead = self.num_workers * self.prefetch - len(pending)
+                pending.extend(self._submit(b, epoch) for b in itertools.islice(batches, ahead))
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            self._workers = None
+            raise RuntimeError(
+                "DataLoader: a worker process died (out of memory, or a script without "
+                '\'if __name__ == "__main__":\'); num_workers=0 shows an error of its own'
+            ) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _submit(self, indices, epoch):
+        if self._workers is None:
+            self._workers = self._start()
+        return self._workers.submit(_fetch_in_worker, indices, self.seed, epoch)
+
+    def _start(self):
+        # Imported here: multiprocessing would add a third to the time of `import minicnn`.
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        # Never fork: a child of a process with running OpenMP threads is killed at its first loop.
+        available = multiprocessing.get_all_start_methods()
+        method = "forkserver" if "forkserver" in available else "spawn"
+        pool = ProcessPoolExecutor(
+            self.num_workers,
+            mp_context=multiprocessing.get_context(method),
+            initializer=_adopt,
+            initargs=(self.dataset, self.transform),
+        )
+        weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
+        return pool
+
+
+_adopted: tuple = ()
+
+
+def _adopt(dataset, transform):
+    """Keep what the tasks of this worker process use."""
+    global _adopted
+    _adopted = dataset, transform
+
+
+def _fetch_in_worker(indices, seed, epoch):
+    return _fetch(*_adopted, indices, seed, epoch)
+
+
+def _fetch(dataset, transform, indices, seed, epoch):
+    """Return one batch: a tuple of stacked arrays."""
+    if transform is None and hasattr(dataset, "batch"):
+        return dataset.batch(indices)
+    samples = []
+    for index in indices:
+        sample = dataset[int(index)]
+        sample = sample if isinstance(sample, tuple) else (sample,)
+        if transform is not None:
+            sample = transform(*sample, rng=_stream(seed, epoch, int(index)))
+            sample = sample if isinstance(sample, tuple) else (sample,)
+        samples.append(sample)
+    return tuple(np.stack(parts) for parts in zip(*samples, strict=True))
+
+
+def _stream(seed, *key):
+    """Return the generator of an epoch, or of one sample in it."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+_IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def read_idx(path: str | os.PathLike) -> np.ndarray:
+    """Read an array from an IDX file, the format of MNIST, plain or compressed with gzip.
+
+    Parameters
+    ----------
+    path : path-like
+        Compressed where its name ends in .gz.
+
+    Returns
+    -------
+    ndarray
+        Of the dtype and shape that the file declares, in the machine's byte order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no IDX file, or its size is not what it declares.
+
+    References
+    ----------
+    LeCun, Cortes & Burges, "The MNIST database of handwritten digits", section "file formats".
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"read_idx: there is no file {str(path)!r}")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"read_idx: {str(path)!r} is no whole gzip file: {error}") from None
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES or not content[3]:
+        raise ValueError(
+            f"read_idx: {str(path)!r} begins with {content[:4].hex(' ') or 'nothing'}; an IDX file "
+            "begins with 00 00, a dtype (08, 09, 0b to 0e) and the number of axes"
+        )
+    dtype, axes = np.dtype(_IDX_DTYPES[content[2]]), content[3]
+    header = 4 + 4 * axes
+    if len(content) < header:
+        raise ValueError(f"read_idx: {str(path)!r} ends within its header: {len(content)} of {header} bytes")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
+    wanted = header + math.prod(shape) * dtype.itemsize
+    if len(content) != wanted:
+        raise ValueError(
+            f"read_idx: {str(path)!r} has {len(content)} bytes; {dtype.name} of shape {shape} takes {wanted}"
+        )
+    values = np.frombuffer(content, dtype, offset=header).reshape(shape)
+    return values.astype(dtype.newbyteorder("="))

@@ -1,0 +1,41 @@
+"""The lecture's architectures, one file each; a new file with its `MODELS` is all that a new one takes."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from minicnn.nn import Module
+
+_BUILDERS: dict[str, Callable[..., Module]] = {}
+for _file in pkgutil.iter_modules(__path__):
+    _BUILDERS.update(importlib.import_module(f"{__name__}.{_file.name}").MODELS)
+globals().update(_BUILDERS)
+
+__all__ = ["available", "create", *_BUILDERS]
+
+
+def available() -> list[str]:
+    """Return the names of all models, in alphabetical order."""
+    return sorted(_BUILDERS)
+
+
+def create(name: str, **options) -> Module:
+    """Build a model by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of `available()`.
+    **options
+        What the function of this name takes, e.g. `variant` or `rng`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"create: there is no model {name!r}; there are {', '.join(available())}")
+    return _BUILDERS[name](**options)

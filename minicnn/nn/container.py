@@ -1,0 +1,77 @@
+"""Modules made of modules."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from minicnn.nn.module import Module
+
+
+class Sequential(Module):
+    """Run modules one after the other.
+
+    Parameters
+    ----------
+    *modules : Module, or one OrderedDict from name to Module
+        Without names they are called "0", "1", and so on.
+    """
+
+    def __init__(self, *modules: Module | OrderedDict[str, Module]):
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            named = dict(modules[0])
+        else:
+            named = {str(i): module for i, module in enumerate(modules)}
+        for name, module in named.items():
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential: entry {name} is {type(module).__name__}, not a Module")
+            if hasattr(Module, name):
+                raise ValueError(f"Sequential: {name!r} is the name of a method; choose another")
+            setattr(self, name, module)
+
+    def forward(self, x):
+        for module in self:
+            x = module(x)
+        return x
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, index):
+        named = list(self.named_children())
+        if isinstance(index, slice):
+            return Sequential(OrderedDict(named[index]))
+        return named[index][1]
+
+
+class ModuleList(Module):
+    """A list of modules that the module around it calls as it likes.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> ModuleList:
+        """Add a module at the end, and return the list."""
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleList: {type(module).__name__} is not a Module")
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, index):
+        modules = list(self)
+        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]

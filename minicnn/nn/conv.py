@@ -1,0 +1,190 @@
+"""Convolution and transposed convolution layers."""
+
+from __future__ import annotations
+
+import math
+
+from minicnn import ops
+from minicnn.nn import init
+from minicnn.nn.module import Module, Parameter
+from minicnn.ops import arguments
+
+
+class _Convolution(Module):
+    """Weight, bias and geometry of a convolution along `axes` axes."""
+
+    axes: int
+
+    def __init__(
+        self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, rng
+    ):
+        name = type(self).__name__
+        for channels, value in (("in_channels", in_channels), ("out_channels", out_channels)):
+            arguments.per_axis(name, channels, value, 1)
+        (groups,) = arguments.per_axis(name, "groups", groups, 1)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{name}: groups is {groups}; it must divide {in_channels} input "
+                f"and {out_channels} output channels"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = arguments.per_axis(name, "kernel_size", kernel_size, self.axes)
+        self.stride = arguments.per_axis(name, "stride", stride, self.axes)
+        self.dilation = arguments.per_axis(name, "dilation", dilation, self.axes)
+        self.padding = padding
+        shape = self._weight_shape()
+        bound = 1 / math.sqrt(init.fans(shape)[0])
+        self.weight = Parameter(init.uniform(shape, bound, rng=rng))
+        self.bias = Parameter(init.uniform((out_channels,), bound, rng=rng)) if bias else None
+
+    def _weight_shape(self):
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+
+    def extra_repr(self):
+        shown = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        neutral = dict(stride=(1,) * self.axes, padding=0, dilation=(1,) * self.axes, groups=1)
+        for name, value in neutral.items():
+            if getattr(self, name) != value:
+                shown += f", {name}={getattr(self, name)!r}"
+        return shown + ("" if self.bias is not None else ", bias=False")
+
+
+class Conv2d(_Convolution):
+    """Slide `out_channels` filters over images: (N, C, H, W) to (N, O, H', W'), as `ops.conv2d`.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, dilation : int or (int, int) [samples]
+    padding : int, (int, int), ((int, int), (int, int)), "same" or "valid" [samples]
+    groups : int
+    bias : bool
+    rng : int, Generator or None
+        Draws weight and bias from U(-b, b) with b = 1 / sqrt(fan-in), as PyTorch does.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or groups does not divide the channels.
+    """
+
+    axes = 2
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        *,
+        rng=None,
+    ):
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, rng
+        )
+
+    def forward(self, x):
+        return ops.conv2d(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
+class Conv1d(Conv2d):
+    """Slide filters over sequences: (N, C, L) to (N, O, L'); parameters as `Conv2d`, for one axis."""
+
+    axes = 1
+
+    def forward(self, x):
+        return ops.conv1d(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
+class ConvTranspose2d(_Convolution):
+    """Spread pixels over windows of a larger image: (N, C, H, W) to (N, O, H', W').
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, output_padding, dilation : int or (int, int) [samples]
+    padding : int, (int, int) or ((int, int), (int, int)) [samples]
+    groups : int
+    bias : bool
+    rng : int, Generator or None
+        Draws weight and bias as for `Conv2d`.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or groups does not divide the channels.
+    """
+
+    axes = 2
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        groups=1,
+        bias=True,
+        dilation=1,
+        *,
+        rng=None,
+    ):
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, rng
+        )
+        self.output_padding = output_padding
+
+    def _weight_shape(self):
+        return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
+
+    def forward(self, x):
+        return ops.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            groups=self.groups,
+            dilation=self.dilation,
+        )
+
+
+class ConvTranspose1d(ConvTranspose2d):
+    """Spread samples over windows of a longer sequence; parameters as `ConvTranspose2d`, one axis."""
+
+    axes = 1
+
+    def forward(self, x):
+        return ops.conv_transpose1d(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            groups=self.groups,
+            dilation=self.dilation,
+        )

@@ -1,0 +1,112 @@
+"""Nonlinearities, and the softmax."""
+
+from __future__ import annotations
+
+from minicnn import kernels
+from minicnn.autograd import Tensor, primitive
+from minicnn.ops import arguments
+
+
+def relu(x) -> Tensor:
+    """Return max(x, 0), of any shape. Nair & Hinton, 2010; Krizhevsky et al., 2012, section 3.1."""
+    return _relu(*arguments.floats("relu", x=x))
+
+
+def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
+    """Return x where positive, negative_slope * x elsewhere. Maas, Hannun & Ng, 2013, equation 2."""
+    return _leaky_relu(*arguments.floats("leaky_relu", x=x), slope=negative_slope)
+
+
+def elu(x, alpha: float = 1.0) -> Tensor:
+    """Return x where positive, alpha * (exp(x) - 1) elsewhere. Clevert et al., 2016, equation 15."""
+    return _elu(*arguments.floats("elu", x=x), alpha=alpha)
+
+
+def sigmoid(x) -> Tensor:
+    """Return 1 / (1 + exp(-x)), of any shape: a logit becomes a probability."""
+    return _sigmoid(*arguments.floats("sigmoid", x=x))
+
+
+def tanh(x) -> Tensor:
+    """Return the hyperbolic tangent, of any shape."""
+    return _tanh(*arguments.floats("tanh", x=x))
+
+
+def scaled_tanh(x, amplitude: float = 1.7159, slope: float = 2 / 3) -> Tensor:
+    """Return amplitude * tanh(slope * x), which takes 1 to 1. LeCun et al., 1998, appendix A."""
+    return _scaled_tanh(*arguments.floats("scaled_tanh", x=x), amplitude=amplitude, slope=slope)
+
+
+def softplus(x, beta: float = 1.0) -> Tensor:
+    """Return log(1 + exp(beta * x)) / beta, of any shape: a smooth `relu`. Dugas et al., 2001."""
+    return _softplus(*arguments.floats("softplus", x=x), beta=beta)
+
+
+def softmax(x, axis: int = -1) -> Tensor:
+    """Return exp(x) divided by its sum along the axis: logits become probabilities that sum to 1."""
+    return _softmax(*arguments.floats("softmax", x=x), axis=axis)
+
+
+def log_softmax(x, axis: int = -1) -> Tensor:
+    """Return the logarithm of the softmax along the axis, which does not underflow."""
+    return _log_softmax(*arguments.floats("log_softmax", x=x), axis=axis)
+
+
+@primitive
+def _relu(x):
+    k = kernels.of(x)
+    y = k.relu(x)
+    return y, (lambda dy: k.relu_grad(dy, y),)
+
+
+@primitive
+def _leaky_relu(x, *, slope):
+    k = kernels.of(x)
+    return k.leaky_relu(x, slope), (lambda dy: k.leaky_relu_grad(dy, x, slope),)
+
+
+@primitive
+def _elu(x, *, alpha):
+    k = kernels.of(x)
+    return k.elu(x, alpha), (lambda dy: k.elu_grad(dy, x, alpha),)
+
+
+@primitive
+def _sigmoid(x):
+    k = kernels.of(x)
+    y = k.sigmoid(x)
+    return y, (lambda dy: k.sigmoid_grad(dy, y),)
+
+
+@primitive
+def _tanh(x):
+    k = kernels.of(x)
+    y = k.tanh(x)
+    return y, (lambda dy: k.tanh_grad(dy, y),)
+
+
+@primitive
+def _scaled_tanh(x, *, amplitude, slope):
+    k = kernels.of(x)
+    y = k.scaled_tanh(x, amplitude, slope)
+    return y, (lambda dy: k.scaled_tanh_grad(dy, y, amplitude, slope),)
+
+
+@primitive
+def _softplus(x, *, beta):
+    k = kernels.of(x)
+    return k.softplus(x, beta), (lambda dy: k.softplus_grad(dy, x, beta),)
+
+
+@primitive
+def _softmax(x, *, axis):
+    k = kernels.of(x)
+    y = k.softmax(x, axis)
+    return y, (lambda dy: k.softmax_grad(dy, y, axis),)
+
+
+@primitive
+def _log_softmax(x, *, axis):
+    k = kernels.of(x)
+    y = k.log_softmax(x, axis)
+    return y, (lambda dy: k.log_softmax_grad(dy, y, axis),)

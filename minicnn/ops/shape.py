@@ -1,0 +1,115 @@
+"""Joining, padding and choosing between tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minicnn.autograd import Tensor, broadcast_form, primitive, reduce_to
+
+
+def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Join tensors along an axis they have; their other extents agree.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or their shapes do not fit.
+    """
+    if not tensors:
+        raise ValueError("concatenate: there are no tensors to join")
+    ranks = {np.ndim(_data(tensor)) for tensor in tensors}
+    if len(ranks) > 1 or not -min(ranks) <= axis < min(ranks):
+        raise ValueError(f"concatenate: axis {axis} does not join {_shapes(tensors)}")
+    axis %= min(ranks)
+    rest = {_data(t).shape[:axis] + _data(t).shape[axis + 1 :] for t in tensors}
+    if len(rest) > 1:
+        raise ValueError(
+            f"concatenate: shapes {_shapes(tensors)} differ beside axis {axis}, where they are joined"
+        )
+    return _concatenate(*tensors, axis=axis)
+
+
+def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or their shapes differ.
+    """
+    if not tensors:
+        raise ValueError("stack: there are no tensors to join")
+    if len({_data(tensor).shape for tensor in tensors}) > 1:
+        raise ValueError(f"stack: shapes {_shapes(tensors)} differ")
+    return _stack(*tensors, axis=axis)
+
+
+def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """Put a constant around a tensor.
+
+    Parameters
+    ----------
+    x : Tensor, any shape
+    padding : one (before, after) per axis [samples]
+    value : float
+
+    Raises
+    ------
+    ValueError
+        If there is not one pair of numbers >= 0 for each axis.
+    """
+    pairs = tuple(tuple(side) for side in padding)
+    if len(pairs) != np.ndim(_data(x)) or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise ValueError(
+            f"pad: padding is {padding!r}; x of shape {_data(x).shape} takes one (before, after) >= 0 per axis"
+        )
+    return _pad(x, padding=pairs, value=value)
+
+
+def where(condition, a, b) -> Tensor:
+    """Take elements of a where the condition holds and of b elsewhere; all three broadcast."""
+    return _where(_data(condition), a, b)
+
+
+@primitive
+def _concatenate(*tensors, axis):
+    stops = np.cumsum([tensor.shape[axis] for tensor in tensors]).tolist()
+
+    def part(start, stop):
+        return lambda dy: dy[(slice(None),) * axis + (slice(start, stop),)]
+
+    return np.concatenate(tensors, axis=axis), tuple(map(part, [0, *stops], stops))
+
+
+@primitive
+def _stack(*tensors, axis):
+    def part(i):
+        return lambda dy: dy.take(i, axis=axis)
+
+    return np.stack(tensors, axis=axis), tuple(map(part, range(len(tensors))))
+
+
+@primitive
+def _pad(x, *, padding, value):
+    inside = tuple(slice(before, before + n) for (before, _), n in zip(padding, x.shape, strict=True))
+    return np.pad(x, padding, constant_values=value), (lambda dy: dy[inside],)
+
+
+@primitive
+def _where(condition, a, b):
+    to_a, to_b = broadcast_form(a), broadcast_form(b)
+    return np.where(condition, a, b), (
+        None,
+        lambda dy: reduce_to(to_a, np.where(condition, dy, 0)),
+        lambda dy: reduce_to(to_b, np.where(condition, 0, dy)),
+    )
+
+
+def _data(x):
+    return x.data if isinstance(x, Tensor) else x
+
+
+def _shapes(tensors):
+    return ", ".join(str(_data(tensor).shape) for tensor in tensors)

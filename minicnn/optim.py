@@ -1,0 +1,369 @@
+"""Optimisers, gradient clipping, and learning-rate schedules.
+
+A schedule is a function of the time in epochs and of the validation losses so far, and returns the
+factor that multiplies every learning rate. It holds no state, so there is nothing to save: set
+`optimizer.lr_factor = schedule(epoch, losses)`, or hand it to `minicnn.fit`, which does so before
+every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minicnn import kernels
+from minicnn.autograd import Tensor
+
+Schedule = Callable[[float, Sequence[float]], float]
+
+
+class Optimizer:
+    """The base of all optimisers: parameter groups, their options and the state of each parameter.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter, or of dicts
+        A dict is a group: its "params", and the options in which they differ from the defaults.
+    defaults : dict
+        The options of every group.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        "params" and the options of each group; options may be changed between steps.
+    lr_factor : float
+        What a schedule multiplies every learning rate by.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, parameters: Iterable, defaults: dict[str, Any]):
+        name = type(self).__name__
+        groups = list(parameters)
+        if not groups:
+            raise ValueError(f"{name}: there are no parameters to optimise")
+        if not isinstance(groups[0], Mapping):
+            groups = [{"params": groups}]
+        self.lr_factor = 1.0
+        self.param_groups = []
+        for group in groups:
+            if unknown := group.keys() - defaults.keys() - {"params"}:
+                raise ValueError(f"{name}: unknown options {sorted(unknown)}; it has {sorted(defaults)}")
+            self.param_groups.append({**defaults, **group, "params": list(group["params"])})
+        tensors = [p for group in self.param_groups for p in group["params"]]
+        if any(not isinstance(p, Tensor) or not p.requires_grad for p in tensors):
+            raise TypeError(f"{name}: every parameter must be a Tensor that requires a gradient")
+        if len({id(p) for p in tensors}) < len(tensors):
+            raise ValueError(f"{name}: a parameter is listed twice; it would be stepped twice")
+        self._check_options()
+        self._state: dict[int, dict[str, Any]] = {}
+        self._order = tensors
+
+    def zero_grad(self) -> None:
+        """Drop the gradients of all parameters."""
+        for parameter in self._order:
+            parameter.grad = None
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            active = [p for p in group["params"] if p.grad is not None]
+            if active:
+                self._step(group, group["lr"] * self.lr_factor, active)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return running averages (arrays, not copies), counts and options, by name."""
+        state: dict[str, Any] = {"lr_factor": self.lr_factor}
+        for i, parameter in enumerate(self._order):
+            for key, value in self._state.get(id(parameter), {}).items():
+                state[f"{i}.{key}"] = value
+        for i, group in enumerate(self.param_groups):
+            state[f"group.{i}"] = {k: v for k, v in group.items() if k != "params"}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, for an optimiser of the same parameters.
+
+        Raises
+        ------
+        ValueError
+            If the state belongs to other parameters, with every reason at once.
+        """
+        problems = []
+        loaded: dict[int, dict[str, Any]] = {}
+        groups = {key: value for key, value in state.items() if key.startswith("group.")}
+        if len(groups) != len(self.param_groups):
+            problems.append(f"{len(self.param_groups)} parameter groups here, {len(groups)} in the state")
+        for key, value in state.items():
+            if key in groups or key == "lr_factor":
+                continue
+            index, _, slot = key.partition(".")
+            if not index.isdigit() or int(index) >= len(self._order) or slot not in (*self.slots, "step"):
+                problems.append(f"unexpected {key}")
+                continue
+            parameter = self._order[int(index)]
+            if slot != "step" and np.shape(value) != parameter.shape:
+                problems.append(f"{key} is {np.shape(value)} for a parameter {parameter.shape}")
+                continue
+            entry = loaded.setdefault(id(parameter), {})
+            entry[slot] = int(value) if slot == "step" else self._copy(value, parameter)
+        if problems:
+            raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
+        self._state = loaded
+        self.lr_factor = float(state.get("lr_factor", 1.0))
+        for i, group in enumerate(self.param_groups):
+            group.update(groups[f"group.{i}"])
+
+    def _slots(self, parameters):
+        """Return the lists of running averages of these parameters, zero at first."""
+        for parameter in parameters:
+            if id(parameter) not in self._state:
+                zeros = {slot: np.zeros_like(parameter.data) for slot in self.slots}
+                self._state[id(parameter)] = {"step": 0, **zeros}
+        return [[self._state[id(p)][slot] for p in parameters] for slot in self.slots]
+
+    def _step(self, group, lr, parameters):
+        raise NotImplementedError
+
+    def _check_options(self):
+        """Raise if an option that may not be negative is."""
+        for group in self.param_groups:
+            for key in ("lr", "momentum", "weight_decay", "eps"):
+                if key in group and not group[key] >= 0:
+                    raise ValueError(f"{type(self).__name__}: {key} is {group[key]}; it must be 0 or more")
+            for i, beta in enumerate(group.get("betas", ())):
+                if not 0 <= beta < 1:
+                    raise ValueError(f"{type(self).__name__}: betas[{i}] is {beta}; it lies in [0, 1)")
+
+    @staticmethod
+    def _copy(value, parameter):
+        return np.array(value, dtype=parameter.dtype, like=parameter.data)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum and weight decay as in PyTorch.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dicts
+    lr : float
+    momentum, dampening : float
+        v = momentum * v + (1 - dampening) * gradient.
+    weight_decay : float
+        Adds weight_decay * w to the gradient.
+    nesterov : bool
+        Whether to step along gradient + momentum * v instead of v.
+
+    Raises
+    ------
+    ValueError
+        If an option is negative, or nesterov lacks momentum or has dampening.
+
+    References
+    ----------
+    Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
+    """
+
+    slots = ("velocity",)
+
+    def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError(
+                f"SGD: nesterov takes momentum > 0 and dampening 0, not {momentum} and {dampening}"
+            )
+        options = dict(lr=lr, momentum=momentum, dampening=dampening)
+        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def _step(self, group, lr, parameters):
+        options = {k: group[k] for k in ("momentum", "dampening", "weight_decay", "nesterov")}
+        k = kernels.of(parameters[0].data)
+        if not group["momentum"]:
+            k.sgd_step(*_arrays(parameters), None, lr=lr, **options)
+            return
+        # PyTorch's first velocity is the whole gradient, without dampening.
+        fresh = [p for p in parameters if id(p) not in self._state]
+        known = [p for p in parameters if id(p) in self._state]
+        for part, dampening in ((fresh, 0.0), (known, group["dampening"])):
+            if part:
+                (velocity,) = self._slots(part)
+                k.sgd_step(*_arrays(part), velocity, lr=lr, **{**options, "dampening": dampening})
+
+
+class Adam(Optimizer):
+    """Adam: steps of the learning rate's size, whatever the scale of the gradient.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dicts
+    lr : float
+    betas : (float, float)
+        How slowly the running mean and the running mean square of the gradient move.
+    eps : float
+        Added to the root of the mean square.
+    weight_decay : float
+        Adds weight_decay * w to the gradient.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range.
+
+    References
+    ----------
+    Kingma & Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
+    """
+
+    slots = ("m", "v")
+    decoupled = False
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
+
+    def _step(self, group, lr, parameters):
+        m, v = self._slots(parameters)
+        beta1, beta2 = group["betas"]
+        # Parameters that had no gradient in earlier steps are behind: one call per count.
+        for parameter in parameters:
+            self._state[id(parameter)]["step"] += 1
+        steps = [self._state[id(p)]["step"] for p in parameters]
+        for step in sorted(set(steps)):
+            chosen = [i for i, count in enumerate(steps) if count == step]
+            kernels.of(parameters[0].data).adam_step(
+                *_arrays([parameters[i] for i in chosen]),
+                [m[i] for i in chosen],
+                [v[i] for i in chosen],
+                step=step,
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                decoupled=self.decoupled,
+            )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w shrinks by lr * weight_decay, apart from the gradient.
+
+    Parameters are those of `Adam`. Loshchilov & Hutter, "Decoupled weight decay regularization", 2019.
+    """
+
+    decoupled = True
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients together so that their norm is at most max_norm.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+    max_norm : float, > 0
+
+    Returns
+    -------
+    float
+        The norm before, over all elements of all gradients.
+
+    Raises
+    ------
+    ValueError
+        If max_norm is not positive.
+
+    References
+    ----------
+    Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent neural networks", 2013, 3.2.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm: max_norm is {max_norm}; it must be positive")
+    grads = [p.grad for p in parameters if p.grad is not None]
+    squares = [float(np.square(g, dtype=np.float64).sum()) for g in grads]
+    norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.inf
+    if math.isfinite(norm) and norm > max_norm:
+        for grad in grads:
+            grad *= max_norm / norm
+    return norm
+
+
+def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
+    """Limit every element of every gradient to [-clip_value, clip_value].
+
+    Raises
+    ------
+    ValueError
+        If clip_value is not positive.
+    """
+    if not clip_value > 0:
+        raise ValueError(f"clip_grad_value: clip_value is {clip_value}; it must be positive")
+    for parameter in parameters:
+        if parameter.grad is not None:
+            np.clip(parameter.grad, -clip_value, clip_value, out=parameter.grad)
+
+
+def step_decay(step_size: float, gamma: float = 0.1) -> Schedule:
+    """Multiply by gamma every step_size epochs."""
+    return lambda epoch, losses: gamma ** (epoch // step_size)
+
+
+def exponential_decay(gamma: float) -> Schedule:
+    """Multiply by gamma every epoch, smoothly in between."""
+    return lambda epoch, losses: gamma**epoch
+
+
+def cosine_decay(epochs: float, minimum: float = 0.0) -> Schedule:
+    """Fall from 1 to minimum along half a cosine. Loshchilov & Hutter, "SGDR", 2017, equation 5."""
+    return lambda epoch, losses: (
+        minimum + (1 - minimum) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
+    )
+
+
+def warm_up(epochs: float, then: Schedule | None = None, start: float = 0.0) -> Schedule:
+    """Rise linearly from start to 1, then follow another schedule, whose time begins there.
+
+    Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017, section 2.2.
+    """
+
+    def factor(epoch, losses):
+        if epoch < epochs:
+            return start + (1 - start) * epoch / epochs
+        return 1.0 if then is None else then(epoch - epochs, losses)
+
+    return factor
+
+
+def reduce_on_plateau(
+    factor: float = 0.1, patience: int = 10, threshold: float = 1e-4, minimum: float = 0.0
+) -> Schedule:
+    """Multiply by factor when the validation loss has not fallen for more than patience epochs.
+
+    Parameters
+    ----------
+    factor : float
+    patience : int [epochs]
+    threshold : float
+        The relative improvement that counts as falling.
+    minimum : float
+        The smallest result.
+    """
+
+    def current(epoch, losses):
+        result, best, waited = 1.0, math.inf, 0
+        for loss in losses:
+            if loss < best - threshold * abs(best) or best == math.inf:
+                best, waited = loss, 0
+            else:
+                waited += 1
+            if waited > patience:
+                result, waited = max(result * factor, minimum), 0
+        return result
+
+    return current
+
+
+def _arrays(parameters):
+    return [p.data for p in parameters], [p.grad for p in parameters]
