@@ -35,8 +35,12 @@ def of(*arrays):
     if all(on_cpu):
         return cpu
     if any(on_cpu):
-        kinds = ", ".join(type(array).__module__.split(".")[0] for array in arrays if array is not None)
-        raise TypeError(f"kernels: arrays of different devices ({kinds}); move the model or the batch")
+        kinds = ", ".join(
+            type(array).__module__.split(".")[0] for array in arrays if array is not None
+        )
+        raise TypeError(
+            f"kernels: arrays of different devices ({kinds}); move the model or the batch"
+        )
     return _without_cuda()
 
 
@@ -80,4 +84,3 @@ def to(array, device):
     except ImportError as error:
         raise ImportError("to: device 'cuda' needs CuPy: pip install 'minicnn[gpu13]'") from error
     return cupy.asarray(array)
-

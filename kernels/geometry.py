@@ -11,7 +11,7 @@ def output_size(size, kernel, stride, padding, dilation):
 
 
 def transposed_output_size(size, kernel, stride, padding, dilation, extra):
-    """Return the size that the convolution of this geometry takes to `size`, `extra` samples longer."""
+    """Return the size that this convolution takes to `size`, `extra` samples longer."""
     return (size - 1) * stride - sum(padding) + dilation * (kernel - 1) + extra + 1
 
 

@@ -85,7 +85,9 @@ def primitive(function):
         if _recording.get():
             origins = [_origin(a) if g else None for a, g in zip(arguments, gradients, strict=True)]
             if any(origin is not None for origin in origins):
-                needed = [g if o is not None else None for g, o in zip(gradients, origins, strict=True)]
+                needed = [
+                    g if o is not None else None for g, o in zip(gradients, origins, strict=True)
+                ]
                 result._node = Node(name, origins, needed)
         if (observer := _observer.get()) is not None:
             observer(name, arguments, options, result)
@@ -95,7 +97,7 @@ def primitive(function):
 
 
 def joint(gradient, count):
-    """Split a function that returns `count` gradients at once into `count` functions that share it."""
+    """Split a function that returns `count` gradients into `count` that compute them once."""
     computed: list = []
 
     def part(index, dy):
@@ -178,15 +180,17 @@ class Tensor:
     __slots__ = ("__weakref__", "_node", "_requires_grad", "data", "grad")
     __array_ufunc__ = None  # array + tensor asks the tensor
 
+    data: Any
+    grad: Any
+
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data.data
-        if not hasattr(data, "__array_function__"):
+        if isinstance(data, np.generic):  # what NumPy makes of a result without axes
             data = np.asarray(data)
-            if data.dtype == np.float64:
-                data = data.astype(np.float32)
-        elif isinstance(data, np.generic):
+        elif not hasattr(data, "__array_function__"):
             data = np.asarray(data)
+            data = data.astype(np.float32) if data.dtype == np.float64 else data
         self.data = data
         self.grad = None
         self._node = None
@@ -196,13 +200,14 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
+        """Whether gradients are computed for this tensor; settable on a leaf."""
         return self._requires_grad or self._node is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool):
         if value and self.data.dtype.kind != "f":
             raise TypeError(
-                f"Tensor: {self.data.dtype} has no gradient; use a floating-point dtype such as float32"
+                f"Tensor: {self.data.dtype} values have no gradient; use float32 or float64"
             )
         self._requires_grad = value
 
@@ -223,17 +228,23 @@ class Tensor:
         """
         origin = _origin(self)
         if origin is None:
-            raise RuntimeError("backward: nothing that this tensor was computed from requires a gradient")
+            raise RuntimeError(
+                "backward: nothing that this tensor was computed from requires a gradient"
+            )
         if grad is None:
             if self.size != 1:
-                raise ValueError(f"backward: a tensor of shape {self.shape} needs a gradient of that shape")
+                raise ValueError(
+                    f"backward: a tensor of shape {self.shape} needs a gradient of that shape"
+                )
             grad = np.ones_like(self.data)
         elif isinstance(grad, Tensor):
             grad = grad.data
         elif not hasattr(grad, "__array_function__"):
             grad = np.asarray(grad, self.dtype)
         if grad.shape != self.shape:
-            raise ValueError(f"backward: the gradient has shape {grad.shape}, the tensor {self.shape}")
+            raise ValueError(
+                f"backward: the gradient has shape {grad.shape}, the tensor {self.shape}"
+            )
         grad = grad.astype(self.dtype, copy=False)
         if origin is self:
             _deposit(self, grad, grad)
@@ -283,41 +294,41 @@ class Tensor:
         return f"Tensor({values}, dtype={self.dtype}{', requires_grad=True' * self.requires_grad})"
 
     def __add__(self, other):
-        return add(self, _operand(other))
+        return _add(self, _operand(other))
 
     __radd__ = __add__
 
     def __sub__(self, other):
-        return subtract(self, _operand(other))
+        return _subtract(self, _operand(other))
 
     def __rsub__(self, other):
-        return subtract(_operand(other), self)
+        return _subtract(_operand(other), self)
 
     def __mul__(self, other):
-        return multiply(self, _operand(other))
+        return _multiply(self, _operand(other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other):
-        return divide(self, _operand(other))
+        return _divide(self, _operand(other))
 
     def __rtruediv__(self, other):
-        return divide(_operand(other), self)
+        return _divide(_operand(other), self)
 
     def __pow__(self, other):
-        return power(self, _operand(other))
+        return _power(self, _operand(other))
 
     def __rpow__(self, other):
-        return power(_operand(other), self)
+        return _power(_operand(other), self)
 
     def __matmul__(self, other):
-        return matmul(self, _operand(other))
+        return _matmul(self, _operand(other))
 
     def __rmatmul__(self, other):
-        return matmul(_operand(other), self)
+        return _matmul(_operand(other), self)
 
     def __neg__(self):
-        return negative(self)
+        return _negative(self)
 
     def __abs__(self):
         return self.abs()
@@ -345,53 +356,57 @@ class Tensor:
     def __getitem__(self, index):
         parts = index if isinstance(index, tuple) else (index,)
         index = tuple(part.data if isinstance(part, Tensor) else part for part in parts)
-        return getitem(self, index=index)
+        return _getitem(self, index=index)
 
     def abs(self) -> Tensor:
         """Return the absolute values; the gradient at 0 is 0."""
-        return absolute(self)
+        return _absolute(self)
 
     def exp(self) -> Tensor:
         """Return e to the power of each element."""
-        return exp(self)
+        return _exp(self)
 
     def log(self) -> Tensor:
         """Return the natural logarithm of each element."""
-        return log(self)
+        return _log(self)
 
     def sqrt(self) -> Tensor:
         """Return the square root of each element."""
-        return sqrt(self)
+        return _sqrt(self)
 
     def clip(self, minimum: float | None = None, maximum: float | None = None) -> Tensor:
         """Limit each element to [minimum, maximum]; outside, the gradient is 0."""
-        return clip(self, minimum=minimum, maximum=maximum)
+        return _clip(self, minimum=minimum, maximum=maximum)
 
     def sum(self, axis=None, keepdims: bool = False) -> Tensor:
         """Sum over an axis, several axes, or all of them."""
-        return sum_(self, axis=axis, keepdims=keepdims)
+        return _sum(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis=None, keepdims: bool = False) -> Tensor:
         """Average over an axis, several axes, or all of them."""
-        return mean(self, axis=axis, keepdims=keepdims)
+        return _mean(self, axis=axis, keepdims=keepdims)
 
     def max(self, axis=None, keepdims: bool = False) -> Tensor:
         """Return the largest element along the axes; equal ones share the gradient."""
-        return extremum(self, axis=axis, keepdims=keepdims, largest=True)
+        return _extremum(self, axis=axis, keepdims=keepdims, largest=True)
 
     def min(self, axis=None, keepdims: bool = False) -> Tensor:
         """Return the smallest element along the axes; equal ones share the gradient."""
-        return extremum(self, axis=axis, keepdims=keepdims, largest=False)
+        return _extremum(self, axis=axis, keepdims=keepdims, largest=False)
 
     def reshape(self, *shape) -> Tensor:
         """Return the same elements in another shape; one extent may be -1."""
-        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        return reshape(self, shape=tuple(shape))
+        return _reshape(self, shape=_sequence(shape))
 
     def transpose(self, *axes) -> Tensor:
         """Permute the axes; reverse them where none is given."""
-        axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-        return transpose(self, axes=tuple(axes) or tuple(reversed(range(self.ndim))))
+        return _transpose(self, axes=_sequence(axes) or tuple(reversed(range(self.ndim))))
+
+
+def _sequence(numbers):
+    """Return the numbers of `f(2, 3)` and of `f((2, 3))` alike."""
+    nested = len(numbers) == 1 and isinstance(numbers[0], (tuple, list))
+    return tuple(numbers[0] if nested else numbers)
 
 
 def _operand(value):
@@ -413,38 +428,40 @@ def reduce_to(form, dy):
     shape, dtype = form
     if dy.shape != shape:
         added = dy.ndim - len(shape)
-        stretched = tuple(added + i for i, extent in enumerate(shape) if extent == 1 != dy.shape[added + i])
+        stretched = tuple(
+            added + i for i, extent in enumerate(shape) if extent == 1 != dy.shape[added + i]
+        )
         dy = dy.sum(axis=(*range(added), *stretched), keepdims=True).reshape(shape)
     return dy.astype(dtype, copy=False)
 
 
 @primitive
-def add(a, b):
+def _add(a, b):
     to_a, to_b = broadcast_form(a), broadcast_form(b)
     return a + b, (lambda dy: reduce_to(to_a, dy), lambda dy: reduce_to(to_b, dy))
 
 
 @primitive
-def subtract(a, b):
+def _subtract(a, b):
     to_a, to_b = broadcast_form(a), broadcast_form(b)
     return a - b, (lambda dy: reduce_to(to_a, dy), lambda dy: reduce_to(to_b, -dy))
 
 
 @primitive
-def multiply(a, b):
+def _multiply(a, b):
     to_a, to_b = broadcast_form(a), broadcast_form(b)
     return a * b, (lambda dy: reduce_to(to_a, dy * b), lambda dy: reduce_to(to_b, dy * a))
 
 
 @primitive
-def divide(a, b):
+def _divide(a, b):
     to_a, to_b = broadcast_form(a), broadcast_form(b)
     y = a / b
     return y, (lambda dy: reduce_to(to_a, dy / b), lambda dy: reduce_to(to_b, -dy * y / b))
 
 
 @primitive
-def power(a, b):
+def _power(a, b):
     to_a, to_b = broadcast_form(a), broadcast_form(b)
     y = a**b
 
@@ -463,11 +480,16 @@ def power(a, b):
 
 
 @primitive
-def matmul(a, b):
+def _matmul(a, b):
     # A vector is a row on the left and a column on the right; its axis is dropped afterwards.
     rows = a if a.ndim > 1 else a[None, :]
     columns = b if b.ndim > 1 else b[:, None]
-    to_rows, to_columns, to_a, to_b = broadcast_form(rows), broadcast_form(columns), a.shape, b.shape
+    to_rows, to_columns, to_a, to_b = (
+        broadcast_form(rows),
+        broadcast_form(columns),
+        a.shape,
+        b.shape,
+    )
     y = a @ b
 
     def widen(dy):
@@ -485,34 +507,34 @@ def matmul(a, b):
 
 
 @primitive
-def negative(a):
+def _negative(a):
     return -a, (lambda dy: -dy,)
 
 
 @primitive
-def absolute(a):
+def _absolute(a):
     return np.abs(a), (lambda dy: dy * np.sign(a),)
 
 
 @primitive
-def exp(a):
+def _exp(a):
     y = np.exp(a)
     return y, (lambda dy: dy * y,)
 
 
 @primitive
-def log(a):
+def _log(a):
     return np.log(a), (lambda dy: dy / a,)
 
 
 @primitive
-def sqrt(a):
+def _sqrt(a):
     y = np.sqrt(a)
     return y, (lambda dy: dy / (2 * y),)
 
 
 @primitive
-def clip(a, *, minimum, maximum):
+def _clip(a, *, minimum, maximum):
     y = np.clip(a, minimum, maximum)
     return y, (lambda dy: dy * (a == y),)
 
@@ -532,13 +554,13 @@ def _spread(dy, shape, axis, keepdims):
 
 
 @primitive
-def sum_(a, *, axis, keepdims):
+def _sum(a, *, axis, keepdims):
     shape = a.shape
     return a.sum(axis=axis, keepdims=keepdims), (lambda dy: _spread(dy, shape, axis, keepdims),)
 
 
 @primitive
-def mean(a, *, axis, keepdims):
+def _mean(a, *, axis, keepdims):
     shape = a.shape
     y = a.mean(axis=axis, keepdims=keepdims)
     count = a.size / max(y.size, 1)
@@ -546,7 +568,7 @@ def mean(a, *, axis, keepdims):
 
 
 @primitive
-def extremum(a, *, axis, keepdims, largest):
+def _extremum(a, *, axis, keepdims, largest):
     reduce = np.max if largest else np.min
     y = reduce(a, axis=axis, keepdims=True)
 
@@ -559,19 +581,19 @@ def extremum(a, *, axis, keepdims, largest):
 
 
 @primitive
-def reshape(a, *, shape):
+def _reshape(a, *, shape):
     before = a.shape
     return a.reshape(shape), (lambda dy: dy.reshape(before),)
 
 
 @primitive
-def transpose(a, *, axes):
+def _transpose(a, *, axes):
     inverse = tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
     return a.transpose(axes), (lambda dy: dy.transpose(inverse),)
 
 
 @primitive
-def getitem(a, *, index):
+def _getitem(a, *, index):
     shape = a.shape
     repeats = any(isinstance(part, list) or getattr(part, "ndim", 0) for part in index)
 
@@ -633,7 +655,11 @@ def gradcheck(
     with no_grad():
         for i, _ in checked:
             slopes = _slopes(lambda: float((f(*leaves).data * weight).sum()), leaves[i].data, step)
-            grad = np.zeros(leaves[i].shape) if leaves[i].grad is None else kernels.to(leaves[i].grad, "cpu")
+            grad = (
+                np.zeros(leaves[i].shape)
+                if leaves[i].grad is None
+                else kernels.to(leaves[i].grad, "cpu")
+            )
             error = np.abs(grad - slopes)
             if not error.max(initial=0) <= tolerance * max(1, np.abs(slopes).max(initial=0)):
                 at = tuple(int(k) for k in np.unravel_index(error.argmax(), error.shape))

@@ -59,9 +59,9 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
         value = value.data if isinstance(value, Tensor) else value
         if hasattr(value, "__array_function__"):
             # safetensors writes the memory as it lies, also where strides say otherwise.
-            arrays[name] = np.ascontiguousarray(kernels.to(np.asarray(value, like=value), "cpu")).reshape(
-                value.shape
-            )
+            arrays[name] = np.ascontiguousarray(
+                kernels.to(np.asarray(value, like=value), "cpu")
+            ).reshape(value.shape)
         else:
             values[name] = value
     try:
@@ -105,6 +105,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         size = Path(path).stat().st_size
         raise ValueError(
-            f"load: {os.fspath(path)!r} ({size} bytes) is no whole safetensors file that NumPy can hold: {error}"
+            f"load: {os.fspath(path)!r} ({size} bytes) is no whole safetensors file "
+            f"that NumPy can hold: {error}"
         ) from None
     return {**state, **json.loads(metadata)}

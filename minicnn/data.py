@@ -40,7 +40,9 @@ class ArrayDataset:
     def __init__(self, *arrays: np.ndarray):
         lengths = [len(array) for array in arrays]
         if not arrays or len(set(lengths)) > 1:
-            raise ValueError(f"{type(self).__name__}: arrays of lengths {lengths} are not one set of samples")
+            raise ValueError(
+                f"{type(self).__name__}: arrays of lengths {lengths} are not one set of samples"
+            )
         self.arrays = arrays
 
     def __len__(self) -> int:
@@ -143,7 +145,9 @@ class DataLoader:
             ("prefetch", prefetch, 1),
         ):
             if not isinstance(value, int) or value < least:
-                raise ValueError(f"DataLoader: {name} is {value!r}; it must be a whole number >= {least}")
+                raise ValueError(
+                    f"DataLoader: {name} is {value!r}; it must be a whole number >= {least}"
+                )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.transform, self.num_workers, self.prefetch = transform, num_workers, prefetch
         self.drop_last = drop_last
@@ -195,7 +199,7 @@ class DataLoader:
             self._workers = None
             raise RuntimeError(
                 "DataLoader: a worker process died (out of memory, or a script without "
-                '\'if __name__ == "__main__":\'); num_workers=0 shows an error of its own'
+                "'if __name__ == \"__main__\":'); num_workers=0 shows an error of its own"
             ) from error
         finally:
             for future in pending:
@@ -291,7 +295,12 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"read_idx: {str(path)!r} is no whole gzip file: {error}") from None
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES or not content[3]:
+    if (
+        len(content) < 4
+        or content[:2] != b"\0\0"
+        or content[2] not in _IDX_DTYPES
+        or not content[3]
+    ):
         raise ValueError(
             f"read_idx: {str(path)!r} begins with {content[:4].hex(' ') or 'nothing'}; an IDX file "
             "begins with 00 00, a dtype (08, 09, 0b to 0e) and the number of axes"
@@ -299,12 +308,15 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     dtype, axes = np.dtype(_IDX_DTYPES[content[2]]), content[3]
     header = 4 + 4 * axes
     if len(content) < header:
-        raise ValueError(f"read_idx: {str(path)!r} ends within its header: {len(content)} of {header} bytes")
+        raise ValueError(
+            f"read_idx: {str(path)!r} ends within its header: {len(content)} of {header} bytes"
+        )
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
     wanted = header + math.prod(shape) * dtype.itemsize
     if len(content) != wanted:
         raise ValueError(
-            f"read_idx: {str(path)!r} has {len(content)} bytes; {dtype.name} of shape {shape} takes {wanted}"
+            f"read_idx: {str(path)!r} has {len(content)} bytes; "
+            f"{dtype.name} of shape {shape} takes {wanted}"
         )
     values = np.frombuffer(content, dtype, offset=header).reshape(shape)
     return values.astype(dtype.newbyteorder("="))

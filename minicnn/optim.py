@@ -51,7 +51,9 @@ class Optimizer:
         self.param_groups = []
         for group in groups:
             if unknown := group.keys() - defaults.keys() - {"params"}:
-                raise ValueError(f"{name}: unknown options {sorted(unknown)}; it has {sorted(defaults)}")
+                raise ValueError(
+                    f"{name}: unknown options {sorted(unknown)}; it has {sorted(defaults)}"
+                )
             self.param_groups.append({**defaults, **group, "params": list(group["params"])})
         tensors = [p for group in self.param_groups for p in group["params"]]
         if any(not isinstance(p, Tensor) or not p.requires_grad for p in tensors):
@@ -96,12 +98,18 @@ class Optimizer:
         loaded: dict[int, dict[str, Any]] = {}
         groups = {key: value for key, value in state.items() if key.startswith("group.")}
         if len(groups) != len(self.param_groups):
-            problems.append(f"{len(self.param_groups)} parameter groups here, {len(groups)} in the state")
+            problems.append(
+                f"{len(self.param_groups)} parameter groups here, {len(groups)} in the state"
+            )
         for key, value in state.items():
             if key in groups or key == "lr_factor":
                 continue
             index, _, slot = key.partition(".")
-            if not index.isdigit() or int(index) >= len(self._order) or slot not in (*self.slots, "step"):
+            if (
+                not index.isdigit()
+                or int(index) >= len(self._order)
+                or slot not in (*self.slots, "step")
+            ):
                 problems.append(f"unexpected {key}")
                 continue
             parameter = self._order[int(index)]
@@ -133,10 +141,14 @@ class Optimizer:
         for group in self.param_groups:
             for key in ("lr", "momentum", "weight_decay", "eps"):
                 if key in group and not group[key] >= 0:
-                    raise ValueError(f"{type(self).__name__}: {key} is {group[key]}; it must be 0 or more")
+                    raise ValueError(
+                        f"{type(self).__name__}: {key} is {group[key]}; it must be 0 or more"
+                    )
             for i, beta in enumerate(group.get("betas", ())):
                 if not 0 <= beta < 1:
-                    raise ValueError(f"{type(self).__name__}: betas[{i}] is {beta}; it lies in [0, 1)")
+                    raise ValueError(
+                        f"{type(self).__name__}: betas[{i}] is {beta}; it lies in [0, 1)"
+                    )
 
     @staticmethod
     def _copy(value, parameter):
@@ -169,7 +181,9 @@ class SGD(Optimizer):
 
     slots = ("velocity",)
 
-    def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+    def __init__(
+        self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False
+    ):
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError(
                 f"SGD: nesterov takes momentum > 0 and dampening 0, not {momentum} and {dampening}"
@@ -220,7 +234,9 @@ class Adam(Optimizer):
     decoupled = False
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
+        super().__init__(
+            params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+        )
 
     def _step(self, group, lr, parameters):
         m, v = self._slots(parameters)
@@ -248,7 +264,11 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: w shrinks by lr * weight_decay, apart from the gradient.
 
-    Parameters are those of `Adam`. Loshchilov & Hutter, "Decoupled weight decay regularization", 2019.
+    Parameters are those of `Adam`.
+
+    References
+    ----------
+    Loshchilov & Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.
     """
 
     decoupled = True
@@ -281,7 +301,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm is {max_norm}; it must be positive")
-    grads = [p.grad for p in parameters if p.grad is not None]
+    grads: list[Any] = [p.grad for p in parameters if p.grad is not None]
     squares = [float(np.square(g, dtype=np.float64).sum()) for g in grads]
     norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.inf
     if math.isfinite(norm) and norm > max_norm:

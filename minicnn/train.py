@@ -97,50 +97,29 @@ def fit(
     if mode not in ("min", "max"):
         raise ValueError(f"fit: mode is {mode!r}; it takes 'min' or 'max'")
     if patience is not None and valid is None:
-        raise ValueError("fit: patience counts epochs without a better validation; there is no valid")
+        raise ValueError("fit: patience counts epochs without a better validation; valid is None")
     folder = None if checkpoint is None else Path(checkpoint)
     history: list[Record] = []
     if folder is not None:
         history = _begin(folder, resume, model, optimizer, train, valid)
     best_weights: dict[str, Any] = {}
-    steps = len(train) if hasattr(train, "__len__") else None
-    with tqdm(
-        total=steps and steps * epochs,
-        initial=len(history) * (steps or 0),
-        disable=not progress,
-        dynamic_ncols=True,
-        unit="step",
-    ) as bar:
+    with _progress_bar(train, epochs, len(history), progress) as bar:
         while len(history) < epochs and not _exhausted(history, monitor, mode, patience):
-            epoch, started = len(history), time.perf_counter()
-            bar.set_description(f"epoch {epoch + 1}/{epochs}")
-            losses = [record[monitor] for record in history if monitor in record]
+            started = time.perf_counter()
+            bar.set_description(f"epoch {len(history) + 1}/{epochs}")
             model.train()
-            total, count, step = 0.0, 0, -1
-            for step, batch in enumerate(train):
-                if schedule is not None:
-                    optimizer.lr_factor = schedule(epoch + step / (steps or math.inf), losses)
-                inputs, target = _tensors(batch, model)
-                value = loss(model(*inputs), target)
-                number = _finite(float(value), "loss", epoch, step, folder, history)
-                optimizer.zero_grad()
-                value.backward()
-                if max_grad_norm is not None:
-                    clip_grad_norm(model.parameters(), max_grad_norm)
-                optimizer.step()
-                total, count = total + number * len(target), count + len(target)
-                bar.update()
-                bar.set_postfix(loss=f"{number:.4f}", **_shown(history), refresh=False)
-            if step < 0:
-                raise ValueError("fit: train yields no batches")
-            record = {"epoch": epoch + 1, "lr_factor": optimizer.lr_factor, "train_loss": total / count}
+            train_loss = _train_epoch(
+                model, train, loss, optimizer, schedule, max_grad_norm, monitor, history, bar
+            )
+            record: Record = {"epoch": len(history) + 1, "train_loss": train_loss}
+            record["lr_factor"] = optimizer.lr_factor
             if valid is not None:
                 scores = evaluate(model, valid, loss, metrics)
-                _finite(scores["loss"], "validation loss", epoch, None, folder, history)
+                _check_finite(scores["loss"], "validation loss", history)
                 record |= {f"valid_{name}": score for name, score in scores.items()}
             record["seconds"] = time.perf_counter() - started
             history.append(record)
-            is_best = monitor in record and _best(history, monitor, mode) == epoch
+            is_best = monitor in record and _best(history, monitor, mode) == len(history) - 1
             if folder is not None:
                 _keep(folder, is_best, model, optimizer, train, valid, history)
             elif is_best:
@@ -197,6 +176,43 @@ def evaluate(
     return scores
 
 
+def _train_epoch(model, train, loss, optimizer, schedule, max_grad_norm, monitor, history, bar):
+    """Take one step for each batch, and return the mean loss over the samples."""
+    monitored = [record[monitor] for record in history if monitor in record]
+    steps = len(train) if hasattr(train, "__len__") else math.inf
+    total, count = 0.0, 0
+    for step, batch in enumerate(train):
+        if schedule is not None:
+            optimizer.lr_factor = schedule(len(history) + step / steps, monitored)
+        inputs, target = _tensors(batch, model)
+        value = loss(model(*inputs), target)
+        number = float(value)
+        _check_finite(number, "loss", history, step)
+        optimizer.zero_grad()
+        value.backward()
+        if max_grad_norm is not None:
+            clip_grad_norm(model.parameters(), max_grad_norm)
+        optimizer.step()
+        total, count = total + number * len(target), count + len(target)
+        bar.set_postfix(loss=f"{number:.4f}", **_shown(history), refresh=False)
+        bar.update()
+    if not count:
+        raise ValueError("fit: train yields no batches")
+    return total / count
+
+
+def _progress_bar(train, epochs, done, shown):
+    """Return a bar over the steps of the whole run, or over an unknown number of them."""
+    steps = len(train) if hasattr(train, "__len__") else 0
+    return tqdm(
+        total=steps * epochs or None,
+        initial=steps * done,
+        disable=not shown,
+        dynamic_ncols=True,
+        unit="step",
+    )
+
+
 def _tensors(batch, model):
     """Return the inputs of a batch as tensors and its target as an array, on the model's device."""
     parameter = next(model.parameters(), None)
@@ -206,17 +222,14 @@ def _tensors(batch, model):
     return [Tensor(array) for array in inputs], target
 
 
-def _finite(value, name, epoch, step, folder, history):
-    """Return the loss, or raise and say where the last good weights are."""
-    if math.isfinite(value):
-        return value
-    where = f"epoch {epoch + 1}" + ("" if step is None else f", step {step + 1}")
-    kept = "there is no checkpoint"
-    if folder is not None and history:
-        kept = f"the weights of epoch {epoch} are in {str(folder / 'last.safetensors')!r}"
-    raise FloatingPointError(
-        f"fit: the {name} is {value} at {where}; try a smaller learning rate or max_grad_norm; {kept}"
-    )
+def _check_finite(value, name, history, step=None):
+    """Raise where the loss is not finite, and say when."""
+    if not math.isfinite(value):
+        where = f"epoch {len(history) + 1}" + ("" if step is None else f", step {step + 1}")
+        raise FloatingPointError(
+            f"fit: the {name} is {value} at {where}; a smaller learning rate or max_grad_norm may "
+            f"help; checkpoints of the {len(history)} epochs before are as they were"
+        )
 
 
 def _best(history, monitor, mode):
@@ -249,14 +262,24 @@ def _begin(folder, resume, model, optimizer, train, valid):
         return []
     if not resume:
         raise FileExistsError(
-            f"fit: {str(folder)!r} already holds a run; pass resume=True to go on, or another folder"
+            f"fit: {str(folder)!r} already holds a run; pass resume=True or another folder"
         )
     state = load(last)
-    if missing := [name for name in ("history", "generators", "loaders", "optimizer") if name not in state]:
-        raise ValueError(f"fit: {str(last)!r} is no checkpoint of fit; it lacks {', '.join(missing)}")
+    if missing := [
+        name for name in ("history", "generators", "loaders", "optimizer") if name not in state
+    ]:
+        raise ValueError(
+            f"fit: {str(last)!r} is no checkpoint of fit; it lacks {', '.join(missing)}"
+        )
     model.load_state_dict(_below("model.", state))
     optimizer.load_state_dict({**_below("optimizer.", state), **state["optimizer"]})
-    for name, source in _generators(model).items():
+    generators = _generators(model)
+    if generators.keys() != state["generators"].keys():
+        raise ValueError(
+            f"fit: {str(last)!r} has the random streams {sorted(state['generators'])}, "
+            f"the model {sorted(generators)}"
+        )
+    for name, source in generators.items():
         source.bit_generator.state = state["generators"][name]
     for loader, kept in zip((train, valid), state["loaders"], strict=True):
         if kept is not None:
@@ -281,7 +304,10 @@ def _keep(folder, is_best, model, optimizer, train, valid, history):
         **{f"optimizer.{name}": array for name, array in arrays.items()},
         "optimizer": {name: value for name, value in progress.items() if name not in arrays},
         "generators": {n: source.bit_generator.state for n, source in _generators(model).items()},
-        "loaders": [loader.state_dict() if hasattr(loader, "state_dict") else None for loader in (train, valid)],
+        "loaders": [
+            loader.state_dict() if hasattr(loader, "state_dict") else None
+            for loader in (train, valid)
+        ],
         "history": history,
     }
     save(folder / "last.safetensors", state)
@@ -292,7 +318,9 @@ def _keep(folder, is_best, model, optimizer, train, valid, history):
 def _generators(model):
     """Return every stream of random numbers that training draws from, by name."""
     own = {name: vars(module).get("rng") for name, module in model.named_modules()}
-    drawn = {f"model.{name}": rng for name, rng in own.items() if isinstance(rng, np.random.Generator)}
+    drawn = {
+        f"model.{name}": rng for name, rng in own.items() if isinstance(rng, np.random.Generator)
+    }
     return {"default": generator(), **drawn}
 
 

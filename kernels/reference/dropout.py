@@ -5,8 +5,6 @@ inverted form that scales while training; Tompson et al., "Efficient object loca
 convolutional networks", 2015, section 3.2, drops whole channels.
 """
 
-import numpy as np
-
 from .philox import normal, uniform
 
 
@@ -21,7 +19,7 @@ def dropout_grad(dy, p, seed):
 
 
 def spatial_dropout(x, p, seed):
-    """Set each channel of x (n, c, ...) to 0 with probability p, scale the others by 1 / (1 - p)."""
+    """Set each channel of x (n, c, ...) to 0 with probability p, as `dropout` its elements."""
     return x * _mask(x, (*x.shape[:2], *[1] * (x.ndim - 2)), p, seed)
 
 

@@ -1,4 +1,4 @@
-"""Losses, one value per sample or element. They take logits: a probability may have rounded to 0."""
+"""Losses, one value per sample or element. They take logits: a probability may round to 0."""
 
 import numpy as np
 
@@ -27,7 +27,9 @@ def softmax_cross_entropy_grad(dy, log_probability, target, label_smoothing):
     if target.ndim != log_probability.ndim:
         classes = np.arange(c, like=target).reshape(c, *[1] * (target.ndim - 1))
         target = (classes == target[:, None]).astype(log_probability.dtype)
-    wanted = (1 - label_smoothing) * target + label_smoothing / c * target.sum(axis=1, keepdims=True)
+    wanted = (1 - label_smoothing) * target + label_smoothing / c * target.sum(
+        axis=1, keepdims=True
+    )
     probability = np.exp(log_probability)
     return dy[:, None] * (probability * wanted.sum(axis=1, keepdims=True) - wanted)
 

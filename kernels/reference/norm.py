@@ -20,7 +20,6 @@ def batch_norm(x, w, b, eps):
 
 def batch_norm_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    axes = _all_but_channels(x)
     dx, dw, db = batch_norm_inference_grad(dy, x, w, mean, variance, eps)
     count = x.size // x.shape[1]
     scale = _along_channels(w / np.sqrt(variance + eps), x)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov):
-    """Move each w down its gradient; velocity is the list of running sums, or None without momentum.
+    """Move each w down its gradient; velocity lists the running sums, None without momentum.
 
     PyTorch's form of momentum, v = momentum * v + (1 - dampening) * dw; Nesterov's as in Sutskever
     et al., "On the importance of initialization and momentum in deep learning", 2013.

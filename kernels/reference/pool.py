@@ -17,7 +17,9 @@ from .conv import col2im, im2col
 
 def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
-    columns = im2col(x, kernel_size, stride=stride, padding=padding, dilation=dilation, fill=-np.inf)
+    columns = im2col(
+        x, kernel_size, stride=stride, padding=padding, dilation=dilation, fill=-np.inf
+    )
     n, c, kh, kw, oh, ow = columns.shape
     columns = columns.reshape(n, c, kh * kw, oh, ow)
     tap = columns.argmax(axis=2)
@@ -75,8 +77,8 @@ def std_pool2d_grad(dy, x, y, *, kernel_size, stride, padding):
 
 
 def adaptive_max_pool2d(x, windows):
-    """Return the maximum of each of (oh, ow) windows, and its index in h * w for `max_pool2d_grad`."""
-    n, c, h, w = x.shape
+    """Return the maximum of each of (oh, ow) windows, and its index for `max_pool2d_grad`."""
+    n, c, _, w = x.shape
     y = np.empty_like(x, shape=(n, c, *windows))
     index = np.empty_like(x, shape=y.shape, dtype=np.int64)
     for (i, j), rows, cols in _adaptive(x.shape[2:], windows):

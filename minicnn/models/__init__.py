@@ -1,4 +1,4 @@
-"""The lecture's architectures, one file each; a new file with its `MODELS` is all that a new one takes."""
+"""The lecture's architectures: one file each, and the table `MODELS` at its end."""
 
 from __future__ import annotations
 

@@ -76,15 +76,15 @@ class LeNet5(nn.Module):
         self.C5 = _drawn(nn.Conv2d(16, 120, 5), 16 * 25, rng)
         self.F6 = _drawn(nn.Linear(120, 84), 120, rng)
         self.OUT = EuclideanRBF(digit_bitmaps())
-        self.squash = nn.ScaledTanh()
+        self.activation = nn.ScaledTanh()
 
     def forward(self, x):  # (N, 1, 32, 32)
-        x = self.squash(self.C1(x))  # (N, 6, 28, 28)
-        x = self.squash(self.S2(x))  # (N, 6, 14, 14)
-        x = self.squash(self.C3(x))  # (N, 16, 10, 10)
-        x = self.squash(self.S4(x))  # (N, 16, 5, 5)
-        x = self.squash(self.C5(x))  # (N, 120, 1, 1)
-        x = self.squash(self.F6(x.reshape(len(x), 120)))  # (N, 84)
+        x = self.activation(self.C1(x))  # (N, 6, 28, 28)
+        x = self.activation(self.S2(x))  # (N, 6, 14, 14)
+        x = self.activation(self.C3(x))  # (N, 16, 10, 10)
+        x = self.activation(self.S4(x))  # (N, 16, 5, 5)
+        x = self.activation(self.C5(x))  # (N, 120, 1, 1)
+        x = self.activation(self.F6(x.reshape(len(x), 120)))  # (N, 84)
         return -self.OUT(x)  # (N, 10): the nearer the bitmap, the larger the logit
 
 
@@ -124,7 +124,9 @@ class PartialConv2d(nn.Module):
         self.weight = nn.Parameter(init.uniform(shape, 2.4 / per_kernel, rng=rng))
         self.bias = nn.Parameter(init.uniform(fan_in.shape, 2.4 / fan_in, rng=rng))
         # For each pair of maps the kernel that connects it, or the kernel of zeros after the last.
-        self.kernel_of = np.full((len(connections), 1 + max(map(max, connections))), len(per_kernel))
+        self.kernel_of = np.full(
+            (len(connections), 1 + max(map(max, connections))), len(per_kernel)
+        )
         pairs = [(o, i) for o, inputs in enumerate(connections) for i in inputs]
         self.kernel_of[tuple(np.transpose(pairs))] = np.arange(len(pairs))
 
@@ -166,14 +168,14 @@ class ModernLeNet5(nn.Module):
         self.C5 = nn.Conv2d(16, 120, 5, rng=rng)
         self.F6 = nn.Linear(120, 84, rng=rng)
         self.OUT = nn.Linear(84, classes, rng=rng)
-        self.pool = nn.MaxPool2d(2)
-        self.relu = nn.ReLU()
+        self.S2 = self.S4 = nn.MaxPool2d(2)
+        self.activation = nn.ReLU()
 
     def forward(self, x):  # (N, 1, 32, 32)
-        x = self.pool(self.relu(self.C1(x)))  # (N, 6, 14, 14)
-        x = self.pool(self.relu(self.C3(x)))  # (N, 16, 5, 5)
-        x = self.relu(self.C5(x))  # (N, 120, 1, 1)
-        x = self.relu(self.F6(x.reshape(len(x), 120)))  # (N, 84)
+        x = self.S2(self.activation(self.C1(x)))  # (N, 6, 14, 14)
+        x = self.S4(self.activation(self.C3(x)))  # (N, 16, 5, 5)
+        x = self.activation(self.C5(x))  # (N, 120, 1, 1)
+        x = self.activation(self.F6(x.reshape(len(x), 120)))  # (N, 84)
         return self.OUT(x)  # (N, 10)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from minicnn.nn.module import Module
 
@@ -18,13 +19,16 @@ class Sequential(Module):
     """
 
     def __init__(self, *modules: Module | OrderedDict[str, Module]):
+        named: dict[str, Any]
         if len(modules) == 1 and isinstance(modules[0], dict):
             named = dict(modules[0])
         else:
-            named = {str(i): module for i, module in enumerate(modules)}
+            named = dict(zip(map(str, range(len(modules))), modules, strict=True))
         for name, module in named.items():
             if not isinstance(module, Module):
-                raise TypeError(f"Sequential: entry {name} is {type(module).__name__}, not a Module")
+                raise TypeError(
+                    f"Sequential: entry {name} is {type(module).__name__}, not a Module"
+                )
             if hasattr(Module, name):
                 raise ValueError(f"Sequential: {name!r} is the name of a method; choose another")
             setattr(self, name, module)

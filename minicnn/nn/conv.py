@@ -100,7 +100,7 @@ class Conv2d(_Convolution):
 
 
 class Conv1d(Conv2d):
-    """Slide filters over sequences: (N, C, L) to (N, O, L'); parameters as `Conv2d`, for one axis."""
+    """Slide filters over sequences: (N, C, L) to (N, O, L'); parameters as `Conv2d`, one axis."""
 
     axes = 1
 
@@ -173,7 +173,7 @@ class ConvTranspose2d(_Convolution):
 
 
 class ConvTranspose1d(ConvTranspose2d):
-    """Spread samples over windows of a longer sequence; parameters as `ConvTranspose2d`, one axis."""
+    """Spread samples over windows of a sequence; parameters as `ConvTranspose2d`, one axis."""
 
     axes = 1
 

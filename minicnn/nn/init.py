@@ -17,8 +17,8 @@ def constant(shape, value: float) -> np.ndarray:
     return np.full(shape, value, np.float32)
 
 
-def uniform(shape, bound: float, *, rng=None) -> np.ndarray:
-    """Draw from the uniform distribution on [-bound, bound], in float32."""
+def uniform(shape, bound: float | np.ndarray, *, rng=None) -> np.ndarray:
+    """Draw from the uniform distribution on [-bound, bound], in float32; bounds are broadcast."""
     return generator(rng).uniform(-bound, bound, shape).astype(np.float32)
 
 
@@ -67,12 +67,16 @@ def gain(nonlinearity: str, slope: float = 0.01) -> float:
     return gains[nonlinearity]
 
 
-def kaiming_normal(shape, *, mode="fan_in", nonlinearity="relu", slope=0.01, rng=None) -> np.ndarray:
-    """Draw from N(0, gain^2 / fan), the fan being "fan_in" or "fan_out". He et al., 2015, equation 10."""
+def kaiming_normal(
+    shape, *, mode="fan_in", nonlinearity="relu", slope=0.01, rng=None
+) -> np.ndarray:
+    """Draw from N(0, gain^2 / fan), of "fan_in" or "fan_out". He et al., 2015, equation 10."""
     return normal(shape, gain(nonlinearity, slope) / math.sqrt(_fan(shape, mode)), rng=rng)
 
 
-def kaiming_uniform(shape, *, mode="fan_in", nonlinearity="relu", slope=0.01, rng=None) -> np.ndarray:
+def kaiming_uniform(
+    shape, *, mode="fan_in", nonlinearity="relu", slope=0.01, rng=None
+) -> np.ndarray:
     """Draw from the uniform distribution with the variance of `kaiming_normal`."""
     bound = gain(nonlinearity, slope) * math.sqrt(3 / _fan(shape, mode))
     return uniform(shape, bound, rng=rng)
@@ -84,7 +88,7 @@ def xavier_normal(shape, *, gain=1.0, rng=None) -> np.ndarray:
 
 
 def xavier_uniform(shape, *, gain=1.0, rng=None) -> np.ndarray:
-    """Draw from the uniform distribution with the variance of `xavier_normal`. Ibid., equation 16."""
+    """Draw from the uniform distribution with the variance of `xavier_normal`; equation 16."""
     return uniform(shape, gain * math.sqrt(6 / sum(fans(shape))), rng=rng)
 
 
@@ -101,8 +105,8 @@ def lecun_uniform(shape, *, rng=None) -> np.ndarray:
 def orthogonal(shape, *, gain=1.0, rng=None) -> np.ndarray:
     """Draw a weight whose rows (or columns, if there are fewer) are orthonormal, times the gain.
 
-    Saxe, McClelland & Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear
-    neural networks", 2014.
+    Saxe, McClelland & Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep
+    linear neural networks", 2014.
     """
     fans(shape)
     rows, columns = shape[0], math.prod(shape[1:])

@@ -130,7 +130,10 @@ class Module:
             If the state does not fit, with every reason at once; nothing was changed then.
         """
         own = dict(self._named((Parameter, Buffer), shared=True))
-        given = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
+        given = {
+            name: value.data if isinstance(value, Tensor) else value
+            for name, value in state.items()
+        }
         problems = []
         if strict:
             problems += [f"missing {name}" for name in own if name not in given]
@@ -181,7 +184,9 @@ class Module:
         return ""
 
     def __repr__(self):
-        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        lines = [
+            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()
+        ]
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"

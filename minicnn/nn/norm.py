@@ -11,7 +11,7 @@ from minicnn.ops import arguments
 
 
 class _BatchNorm(Module):
-    """Parameters and running statistics of batch normalisation; subclasses say which ranks they take."""
+    """Parameters and running statistics; subclasses say how many axes they take."""
 
     ranks: tuple[int, ...]
 

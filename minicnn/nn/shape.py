@@ -30,7 +30,7 @@ class Flatten(Module):
         start, end = (dim + x.ndim if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
         if not 0 <= start <= end < x.ndim:
             raise ValueError(
-                f"Flatten: x has shape {x.shape}; there is no axis {self.start_dim} to {self.end_dim}"
+                f"Flatten: x of shape {x.shape} has no axes {self.start_dim} to {self.end_dim}"
             )
         joined = math.prod(x.shape[start : end + 1])
         return x.reshape(*x.shape[:start], joined, *x.shape[end + 1 :])

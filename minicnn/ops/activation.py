@@ -13,12 +13,12 @@ def relu(x) -> Tensor:
 
 
 def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
-    """Return x where positive, negative_slope * x elsewhere. Maas, Hannun & Ng, 2013, equation 2."""
+    """Return x where positive, negative_slope * x elsewhere. Maas et al., 2013, equation 2."""
     return _leaky_relu(*arguments.floats("leaky_relu", x=x), slope=negative_slope)
 
 
 def elu(x, alpha: float = 1.0) -> Tensor:
-    """Return x where positive, alpha * (exp(x) - 1) elsewhere. Clevert et al., 2016, equation 15."""
+    """Return x where positive, alpha * (exp(x) - 1) elsewhere. Clevert et al., 2016, eq. 15."""
     return _elu(*arguments.floats("elu", x=x), alpha=alpha)
 
 
@@ -43,7 +43,7 @@ def softplus(x, beta: float = 1.0) -> Tensor:
 
 
 def softmax(x, axis: int = -1) -> Tensor:
-    """Return exp(x) divided by its sum along the axis: logits become probabilities that sum to 1."""
+    """Return exp(x) divided by its sum along the axis: logits become probabilities."""
     return _softmax(*arguments.floats("softmax", x=x), axis=axis)
 
 

@@ -23,17 +23,17 @@ def floats(operation, **arrays):
 def axes(operation, x, *names):
     """Raise unless x has exactly the axes that are named."""
     if x.ndim != len(names):
-        raise ValueError(f"{operation}: x has {x.ndim} axes {x.shape}; it takes ({', '.join(names)})")
+        raise ValueError(
+            f"{operation}: x has {x.ndim} axes {x.shape}; it takes ({', '.join(names)})"
+        )
 
 
 def per_axis(operation, name, value, count, minimum=1):
     """Return one whole number per axis, from one number or a sequence."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
     if len(values) != count or not all(isinstance(v, Integral) and v >= minimum for v in values):
-        wanted = f"{count} of them" if count > 1 else "one"
-        raise ValueError(
-            f"{operation}: {name} is {value!r}; it takes a whole number >= {minimum}, or {wanted} in a tuple"
-        )
+        wanted = f"whole number >= {minimum}" + (f", or a tuple of {count}" if count > 1 else "")
+        raise ValueError(f"{operation}: {name} is {value!r}; it takes a {wanted}")
     return tuple(map(int, values))
 
 
@@ -49,13 +49,15 @@ def per_side(operation, padding, size, kernel_size, stride, dilation):
     if padding == "same":
         return tuple(map(geometry.same_padding, size, kernel_size, stride, dilation))
     sides = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * count
-    sides = tuple(tuple(side) if isinstance(side, (tuple, list)) else (side, side) for side in sides)
+    sides = tuple(
+        tuple(side) if isinstance(side, (tuple, list)) else (side, side) for side in sides
+    )
     if len(sides) != count or not all(
         len(side) == 2 and all(isinstance(v, Integral) and v >= 0 for v in side) for side in sides
     ):
         raise ValueError(
-            f"{operation}: padding is {padding!r}; it takes 'same', 'valid', a whole number >= 0, one per "
-            f"axis ({count}), or a pair (before, after) per axis"
+            f"{operation}: padding is {padding!r}; it takes 'same', 'valid', a whole number >= 0, "
+            f"one for each of {count} axes, or a pair (before, after) for each"
         )
     return sides
 
@@ -79,7 +81,11 @@ def reduced(operation, loss, reduction):
     if reduction == "sum":
         return loss.sum()
     if reduction != "mean":
-        raise ValueError(f"{operation}: reduction is {reduction!r}; it takes 'mean', 'sum' or 'none'")
+        raise ValueError(
+            f"{operation}: reduction is {reduction!r}; it takes 'mean', 'sum' or 'none'"
+        )
     if loss.size == 0:
-        raise ValueError(f"{operation}: the batch is empty, so its loss has no mean; shape {loss.shape}")
+        raise ValueError(
+            f"{operation}: the batch is empty, so its loss has no mean; shape {loss.shape}"
+        )
     return loss.mean()

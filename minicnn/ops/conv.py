@@ -42,7 +42,9 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1) -
     """
     x, weight, bias = arguments.floats("conv2d", x=x, weight=weight, bias=bias)
     arguments.axes("conv2d", x, "N", "C", "H", "W")
-    return _conv2d(x, weight, bias, **_options("conv2d", x, weight, bias, stride, padding, dilation, groups))
+    return _conv2d(
+        x, weight, bias, **_options("conv2d", x, weight, bias, stride, padding, dilation, groups)
+    )
 
 
 def conv1d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
@@ -207,7 +209,8 @@ def _transpose_options(
     padding = arguments.per_side(operation, padding, size, kernel_size, stride, dilation)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
         raise ValueError(
-            f"{operation}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}"
+            f"{operation}: output_padding {extra} must be smaller than stride {stride} "
+            f"or dilation {dilation}"
         )
     output = tuple(
         geometry.transposed_output_size(*axis)
@@ -230,12 +233,14 @@ def _check_groups(operation, x, weight, bias, groups, outputs, inputs):
         raise ValueError(f"{operation}: the weight is empty; {shapes}")
     if not isinstance(groups, int) or groups < 1 or inputs % groups or outputs % groups:
         raise ValueError(
-            f"{operation}: groups is {groups}; it must divide {inputs} input and {outputs} output channels"
+            f"{operation}: groups is {groups}; it must divide {inputs} input "
+            f"and {outputs} output channels"
         )
     if x.shape[1] != inputs:
         of_groups = f" ({inputs // groups} in each of {groups} groups)" if groups > 1 else ""
         raise ValueError(
-            f"{operation}: x has {x.shape[1]} channels but weight takes {inputs}{of_groups}; {shapes}"
+            f"{operation}: x has {x.shape[1]} channels but weight takes {inputs}{of_groups}; "
+            f"{shapes}"
         )
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(

@@ -30,10 +30,13 @@ def linear(x, weight, bias=None) -> Tensor:
     x, weight, bias = arguments.floats("linear", x=x, weight=weight, bias=bias)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear: x is {x.shape} and weight is {weight.shape}; weight takes (O, I) with I the last axis of x"
+            f"linear: x is {x.shape} and weight is {weight.shape}; "
+            "weight takes (O, I) with I the last axis of x"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"linear: bias is {bias.shape}; {weight.shape[0]} outputs take ({weight.shape[0]},)")
+        raise ValueError(
+            f"linear: bias is {bias.shape}; {weight.shape[0]} outputs take ({weight.shape[0]},)"
+        )
     if x.ndim == 2:
         return _linear(x, weight, bias)
     rows = x.reshape(x.size // x.shape[-1] if x.shape[-1] else 0, x.shape[-1])

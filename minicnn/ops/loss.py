@@ -1,4 +1,4 @@
-"""Losses. They take logits: the sigmoid or softmax belongs to them, for its rounding and its speed."""
+"""Losses. They take logits: the sigmoid or softmax is theirs, for its rounding and its speed."""
 
 from __future__ import annotations
 
@@ -53,9 +53,10 @@ def cross_entropy(
                 f"cross_entropy: class indices have shape {target.shape}; logits {logits.shape} "
                 f"take {(n, *rest)}"
             )
-        if target.size and not (0 <= (low := int(target.min())) and int(target.max()) < c):
+        if target.size and not ((low := int(target.min())) >= 0 and int(target.max()) < c):
             raise ValueError(
-                f"cross_entropy: labels run from {low} to {int(target.max())}; {c} classes are 0 to {c - 1}"
+                f"cross_entropy: labels run from {low} to {int(target.max())}; "
+                f"{c} classes are 0 to {c - 1}"
             )
     elif target.shape != logits.shape:
         raise ValueError(
@@ -98,8 +99,10 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     (logits,) = arguments.floats(name, logits=logits)
     target = _same_shape(name, "logits", logits, target)
-    if target.size and not (0 <= target.min() and target.max() <= 1):
-        raise ValueError(f"{name}: targets run from {target.min()} to {target.max()}; they lie in [0, 1]")
+    if target.size and not (target.min() >= 0 and target.max() <= 1):
+        raise ValueError(
+            f"{name}: targets run from {target.min()} to {target.max()}; they lie in [0, 1]"
+        )
     weights = dict(
         weight=_broadcastable(name, "weight", weight, logits),
         positive_weight=_broadcastable(name, "pos_weight", pos_weight, logits),

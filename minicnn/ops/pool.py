@@ -203,7 +203,7 @@ def global_max_pool(x) -> Tensor:
 
 
 def global_avg_pool(x) -> Tensor:
-    """Average each channel: x (N, C, L) or (N, C, H, W) to (N, C). Lin, Chen & Yan, 2014, section 3.2."""
+    """Average each channel: x (N, C, L) or (N, C, H, W) to (N, C). Lin et al., 2014, 3.2."""
     return _global("global_avg_pool", _adaptive_avg_pool2d, x)
 
 
@@ -303,8 +303,8 @@ def _strided(
         samples = geometry.window_counts(*axis, counted=(0, 0))
         if min(samples) == 0:
             raise ValueError(
-                f"{operation}: padding {padding} leaves a window of {kernel_size} without any sample of "
-                f"{tuple(size)}; pad by less than the window"
+                f"{operation}: padding {padding} leaves a window of {kernel_size} without any "
+                f"sample of {tuple(size)}; pad by less than the window"
             )
     options.update(
         kernel_size=_two(kernel_size, 1), stride=_two(stride, 1), padding=_two(windows, (0, 0))
@@ -335,7 +335,9 @@ def _global(operation, pool, x, **options):
 def _image(operation, x):
     """Return x as (N, C, H, W) and its own size, (L,) or (H, W)."""
     (x,) = arguments.floats(operation, x=x)
-    arguments.axes(operation, x, *(("N", "C", "L") if operation.endswith("1d") else ("N", "C", "H", "W")))
+    arguments.axes(
+        operation, x, *(("N", "C", "L") if operation.endswith("1d") else ("N", "C", "H", "W"))
+    )
     n, c, *size = x.shape
     _check_samples(operation, x, size)
     return (x if len(size) == 2 else x.reshape(n, c, 1, *size)), tuple(size)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from minicnn.autograd import Tensor, broadcast_form, primitive, reduce_to
 
 
-def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors along an axis they have; their other extents agree.
 
     Raises
@@ -26,12 +27,12 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     rest = {_data(t).shape[:axis] + _data(t).shape[axis + 1 :] for t in tensors}
     if len(rest) > 1:
         raise ValueError(
-            f"concatenate: shapes {_shapes(tensors)} differ beside axis {axis}, where they are joined"
+            f"concatenate: shapes {_shapes(tensors)} differ beside axis {axis}, the joined one"
         )
     return _concatenate(*tensors, axis=axis)
 
 
-def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis.
 
     Raises
@@ -63,7 +64,8 @@ def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     pairs = tuple(tuple(side) for side in padding)
     if len(pairs) != np.ndim(_data(x)) or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(
-            f"pad: padding is {padding!r}; x of shape {_data(x).shape} takes one (before, after) >= 0 per axis"
+            f"pad: padding is {padding!r}; x of shape {_data(x).shape} takes one "
+            "(before, after) >= 0 per axis"
         )
     return _pad(x, padding=pairs, value=value)
 
@@ -93,7 +95,9 @@ def _stack(*tensors, axis):
 
 @primitive
 def _pad(x, *, padding, value):
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(padding, x.shape, strict=True))
+    inside = tuple(
+        slice(before, before + n) for (before, _), n in zip(padding, x.shape, strict=True)
+    )
     return np.pad(x, padding, constant_values=value), (lambda dy: dy[inside],)
 
 

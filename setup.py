@@ -1,0 +1,56 @@
+"""Metadata, dependencies, and the mapping that puts `kernels/` into the wheel as `minicnn.kernels`."""
+
+import re
+import sys
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "minicnn" / "__init__.py").read_text())[1]
+
+packages = find_packages(include=["minicnn", "minicnn.*"])
+# "" -> "." makes an editable install a plain path file; an import hook would hide `kernels/`.
+package_dir = {"": "."}
+if "editable_wheel" not in sys.argv:
+    packages += [f"minicnn.{name}" for name in find_packages(include=["kernels", "kernels.*"])]
+    package_dir["minicnn.kernels"] = "kernels"
+
+audio = ["librosa>=0.11", "soundfile>=0.13", "soxr>=0.5", "mir_eval>=0.8", "scikit-learn>=1.5"]
+examples = ["scikit-learn>=1.5", "matplotlib>=3.9"]
+
+setup(
+    name="minicnn",
+    version=version,
+    description="The lecture 'CNN and Musical Applications', from scratch: autograd, kernels, models",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=packages,
+    package_dir=package_dir,
+    package_data={"minicnn": ["py.typed"]},
+    install_requires=["numpy>=2.0", "numba>=0.61", "scipy>=1.14", "tqdm>=4.66", "safetensors>=0.5"],
+    extras_require={
+        "audio": audio,
+        "plot": ["matplotlib>=3.9"],
+        "data": ["mirdata>=1.0"],
+        "examples": examples,
+        "gpu12": ["cupy-cuda12x[ctk]>=14,<15"],
+        "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
+        "test": ["pytest>=8", "hypothesis>=6.100", *examples],
+        # The very version that results are compared with; its plain name may bring CUDA libraries.
+        "bench": ["torch==2.13.0", "threadpoolctl>=3.5"],
+        "lint": ["ruff==0.17.6", "mypy==2.4.1", "build>=1.2", "pre-commit>=4"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
