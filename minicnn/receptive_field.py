@@ -1,0 +1,497 @@
+"""Receptive fields: which samples of the input each element of a tensor depends on.
+
+The fields are found from the operations that run, not from the layers: every primitive has a rule
+here that says how the fields of its arguments become those of its result. So residual sums,
+concatenations, reshapes and functional calls count as much as layers do.
+
+A field is theoretical: it counts the padding as samples, and so may begin before the input or be
+larger than all of it. It is an interval, and holds the gaps of a dilated filter too. Where several
+paths meet, it is the smallest interval that holds all of them; where these move at different
+speeds, as in a sum with a global average, it holds what all positions see together.
+
+Araujo, Norris & Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from operator import mul
+
+import numpy as np
+
+from minicnn.autograd import Tensor
+
+Number = int | Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What the elements of a tensor see along one axis of the input.
+
+    The element at `index` sees the samples first[p] + steps . index to last[p] + steps . index. The
+    phase p is index[axis] modulo the number of phases. There is one phase only, unless windows
+    begin at irregular distances, as after a transposed convolution.
+
+    Attributes
+    ----------
+    first, last : tuple of numbers [samples]
+        For each phase the first and the last sample; infinity and minus infinity for none.
+    steps : tuple of numbers, one per axis of the tensor [samples]
+        How far the field moves from one element to the next.
+    axis : int
+        The axis of the tensor along which the phases alternate.
+    """
+
+    first: tuple[Number | float, ...]
+    last: tuple[Number | float, ...]
+    steps: tuple[Number, ...]
+    axis: int = 0
+
+    @property
+    def start(self) -> Number | float:
+        """The first sample that the first element sees, negative in the padding [samples]."""
+        return _whole(self.first[0])
+
+    @property
+    def size(self) -> Number | float:
+        """How many samples an element sees, from the first to the last, the most of all phases."""
+        return _whole(
+            max(last - first for first, last in zip(self.first, self.last, strict=True)) + 1
+        )
+
+    @property
+    def stride(self) -> Number | float | None:
+        """The distance between the fields of neighbours [samples], None where all see the same."""
+        moving = [abs(step) for step in self.steps if step]
+        return _whole(min(moving)) if moving else None
+
+    def through(self, axis, window, rate, period=1) -> Field:
+        """Return the field of outputs that see the elements `window(output)` of an axis.
+
+        `period` outputs further, the window lies `rate * period` elements further.
+        """
+        step, phases = self.steps[axis], len(self.first)
+        if phases > 1 and axis != self.axis:
+            return self if not step else self.regular().through(axis, window, rate, period)
+        if phases == 1 and not step:
+            return self
+        first, last = [], []
+        for output in range(period * phases // math.gcd(phases, int(rate * period))):
+            taps = window(output)
+            # The field moves evenly from period to period: it is widest at either end.
+            ends = {*taps[:phases], *taps[-phases:]}
+            moved = rate * step * output
+            first.append(
+                min((self.first[i % phases] + step * i for i in ends), default=math.inf) - moved
+            )
+            last.append(
+                max((self.last[i % phases] + step * i for i in ends), default=-math.inf) - moved
+            )
+        steps = (*self.steps[:axis], rate * step, *self.steps[axis + 1 :])
+        if len({*first}) == len({*last}) == 1:
+            first, last = first[:1], last[:1]
+        return Field(tuple(first), tuple(last), steps, axis)
+
+    def strided(self, axis, offset, kernel_size=1, stride=1, dilation=1) -> Field:
+        """Return the field of outputs that see windows at regular distances along an axis."""
+        reach = dilation * (kernel_size - 1)
+
+        def window(output):
+            return range(begin := output * stride + offset, begin + reach + 1, dilation)
+
+        return self.through(axis, window, stride)
+
+    def gathered(self, axis, extent) -> Field:
+        """Return the field of outputs that each see all elements of an axis."""
+        return self.through(axis, lambda output: range(extent), 0)
+
+    def arranged(self, axes) -> Field:
+        """Return the field with these axes of it, None for a new one.
+
+        From an axis that is left out comes its first element.
+        """
+        steps = tuple(0 if axis is None else self.steps[axis] for axis in axes)
+        if self.axis in axes:
+            return Field(self.first, self.last, steps, axes.index(self.axis))
+        return Field(self.first[:1], self.last[:1], steps)
+
+    def regular(self) -> Field:
+        """Return a field of one phase that holds all phases."""
+        return replace(self, first=(min(self.first),), last=(max(self.last),))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of an operation: the shapes of its arguments, its options, the shape of its result."""
+
+    arguments: list[tuple[int, ...]]
+    options: dict
+    result: tuple[int, ...]
+
+
+class ReceptiveFields:
+    """Follow receptive fields through operations; an observer for `minicnn.autograd.observe`.
+
+    What a model computes beside these operations, with NumPy on `Tensor.data` or by comparing
+    tensors, counts as constant.
+
+    Parameters
+    ----------
+    *inputs : Tensor, shape (N, C, H, W), (N, C, L) or (N, L)
+        Their axes H and W, or L, are the ones whose samples are counted. Over all inputs they are
+        numbered from 0.
+
+    Attributes
+    ----------
+    axes : int
+        How many such axes there are.
+
+    Examples
+    --------
+    >>> x = Tensor(np.zeros((1, 1, 100), np.float32))
+    >>> fields = ReceptiveFields(x)
+    >>> with observe(fields):
+    ...     y = ops.max_pool1d(x, 3, stride=2)
+    >>> fields.of(y)[0].size, fields.of(y)[0].stride
+    (3, 2)
+    """
+
+    def __init__(self, *inputs: Tensor):
+        self.axes = 0
+        # By array, not by tensor, as `detach` gives the same array in another tensor. The weak
+        # reference lets the array die, and tells when its number goes to a new one.
+        self._known: dict[int, tuple[weakref.ref, dict[int, Field] | None]] = {}
+        for x in inputs:
+            fields = {}
+            for axis in range(max(1, min(2, x.ndim - 1)), x.ndim):
+                steps = tuple(int(axis == other) for other in range(x.ndim))
+                fields[self.axes] = Field((0,), (0,), steps)
+                self.axes += 1
+            self._keep(x, fields)
+
+    def of(self, tensor) -> dict[int, Field] | None:
+        """Return the field of a tensor along each axis of the input that it depends on.
+
+        None means unknown: it depends on an operation that has no rule.
+        """
+        array = _array(tensor)
+        reference, fields = self._known.get(id(array), (None, {}))
+        return fields if reference is not None and reference() is array else {}
+
+    def __call__(self, name, arguments, options, result):
+        known = [self.of(argument) for argument in arguments]
+        if all(fields == {} for fields in known) or not result.size:
+            return
+        if None in known or name not in RULES:
+            self._keep(result, None)
+            return
+        call = Call([np.shape(_array(a)) for a in arguments], options, result.shape)
+        merged = {}
+        for axis in sorted(set().union(*known)):
+            seen = [
+                RULES[name](fields[axis], call, i)
+                for i, fields in enumerate(known)
+                if axis in fields
+            ]
+            merged[axis] = _union(seen, result.shape)
+        self._keep(result, merged)
+
+    def _keep(self, tensor, fields):
+        self._known[id(tensor.data)] = weakref.ref(tensor.data), fields
+
+
+def _union(fields, shape):
+    """Return the smallest field of a tensor of this shape that holds all of these."""
+    for axis, extent in enumerate(shape):
+        if len({field.steps[axis] for field in fields}) > 1:
+            fields = [field.gathered(axis, extent) for field in fields]
+    if len({field.axis for field in fields if len(field.first) > 1}) > 1:
+        fields = [field.regular() for field in fields]
+    phases = range(math.lcm(*(len(field.first) for field in fields)))
+    first = tuple(min(field.first[p % len(field.first)] for field in fields) for p in phases)
+    last = tuple(max(field.last[p % len(field.last)] for field in fields) for p in phases)
+    axis = next((field.axis for field in fields if len(field.first) > 1), 0)
+    return Field(first, last, fields[0].steps, axis)
+
+
+# A rule takes the field of one argument, the call, and which of its arguments it is. It returns
+# what the elements of the result see through this argument.
+
+
+def _broadcast(field, call, i, axes=None):
+    """Place axes of argument i, all of them by default, at the end of the result's."""
+    shape = call.arguments[i]
+    axes = range(len(shape)) if axes is None else axes
+    added = len(call.result) - len(axes)
+    kept = [
+        None if axis is None or shape[axis] != extent else axis
+        for axis, extent in zip(axes, call.result[added:], strict=True)
+    ]
+    return field.arranged([None] * added + kept)
+
+
+def _everywhere(field, call, i):
+    """Let all elements of the result see all of argument i, such as weights that were computed."""
+    return _gathered(field, call, i, range(len(call.arguments[i]))).arranged(
+        [None] * len(call.result)
+    )
+
+
+def _gathered(field, call, i, axes):
+    for axis in axes:
+        field = field.gathered(axis, call.arguments[i][axis])
+    return field
+
+
+def _convolution(field, call, i):
+    if i > 0:
+        return _everywhere(field, call, i)
+    kernel_size, options = call.arguments[1][2:], call.options
+    field = _channels(field, call)
+    for axis in (0, 1):
+        before, stride, dilation = (
+            options["padding"][axis][0],
+            options["stride"],
+            options["dilation"],
+        )
+        field = field.strided(2 + axis, -before, kernel_size[axis], stride[axis], dilation[axis])
+    return field
+
+
+def _transposed_convolution(field, call, i):
+    if i > 0:
+        return _everywhere(field, call, i)
+    kernel_size, options = call.arguments[1][2:], call.options
+    field = _channels(field, call)
+    for axis in (0, 1):
+        before, stride, dilation = (
+            options["padding"][axis][0],
+            options["stride"],
+            options["dilation"],
+        )
+
+        def window(output):
+            # Input i spreads over the outputs i * stride - before + dilation * tap.
+            spread = (output + before - dilation[axis] * tap for tap in range(kernel_size[axis]))
+            return [distance // stride[axis] for distance in spread if distance % stride[axis] == 0]
+
+        field = field.through(2 + axis, window, Fraction(1, stride[axis]), stride[axis])
+    return field
+
+
+def _channels(field, call):
+    """Mix channels, which may carry an axis of the input, within each group of a convolution."""
+    groups, inputs, outputs = call.options["groups"], call.arguments[0][1], call.result[1]
+    if groups == 1:
+        return field.gathered(1, inputs)
+    mixed, per_group = inputs // groups, outputs // groups
+
+    def window(output):
+        return range(begin := output // per_group * mixed, begin + mixed)
+
+    return field.through(1, window, Fraction(inputs, outputs), per_group)
+
+
+def _pooling(field, call, i):
+    options = call.options
+    for axis in (0, 1):
+        kernel_size, stride = options["kernel_size"][axis], options["stride"][axis]
+        dilation = options.get("dilation", (1, 1))[axis]
+        field = field.strided(2 + axis, -options["padding"][axis][0], kernel_size, stride, dilation)
+    return field
+
+
+def _adaptive_pooling(field, call, i):
+    for axis in (2, 3):
+        size, windows = call.arguments[0][axis], call.result[axis]
+
+        def window(output):
+            return range(output * size // windows, -(-(output + 1) * size // windows))
+
+        field = field.through(
+            axis, window, Fraction(size, windows), windows // math.gcd(size, windows)
+        )
+    return field
+
+
+def _linear(field, call, i):
+    return _everywhere(field, call, i) if i > 0 else field.gathered(1, call.arguments[0][1])
+
+
+def _matmul(field, call, i):
+    left, right = map(len, call.arguments)
+    contracted = left - 1 if i == 0 else max(right - 2, 0)
+    field = field.gathered(contracted, call.arguments[i][contracted])
+    if i == 0:
+        axes = [*range(left - 1), *[None] * (right > 1)]
+    else:
+        axes = [*range(right - 2), *[None] * (left > 1), *[right - 1] * (right > 1)]
+    return _broadcast(field, call, i, axes)
+
+
+def _reduction(field, call, i):
+    shape, axis = call.arguments[0], call.options["axis"]
+    axes = range(len(shape)) if axis is None else np.atleast_1d(axis) % len(shape)
+    field = _gathered(field, call, 0, axes)
+    if call.options["keepdims"]:
+        return field
+    return field.arranged([axis for axis in range(len(shape)) if axis not in axes])
+
+
+def _softmax(field, call, i):
+    return _gathered(field, call, 0, [call.options["axis"]])
+
+
+def _softmax_cross_entropy(field, call, i):
+    if len(call.arguments[i]) == len(call.result):  # labels
+        return field
+    axes = [axis for axis in range(len(call.arguments[i])) if axis != 1]
+    return _gathered(field, call, i, [1]).arranged(axes)
+
+
+def _batch_norm(field, call, i):
+    if i > 0:
+        return _everywhere(field, call, i)
+    return _gathered(field, call, 0, [axis for axis in range(len(call.result)) if axis != 1])
+
+
+def _batch_norm_inference(field, call, i):
+    return _everywhere(field, call, i) if i > 0 else field
+
+
+def _local_response_norm(field, call, i):
+    size = call.options["size"]
+    return field.strided(1, -(size // 2), size)
+
+
+def _concatenate(field, call, i):
+    axis = call.options["axis"]
+    return field.strided(axis, -sum(shape[axis] for shape in call.arguments[:i]))
+
+
+def _stack(field, call, i):
+    axes: list[int | None] = [*range(len(call.result) - 1)]
+    axes.insert(call.options["axis"] % len(call.result), None)
+    return field.arranged(axes)
+
+
+def _pad(field, call, i):
+    for axis, (before, _) in enumerate(call.options["padding"]):
+        field = field.strided(axis, -before)
+    return field
+
+
+def _transpose(field, call, i):
+    return field.arranged([axis % len(call.result) for axis in call.options["axes"]])
+
+
+def _reshape(field, call, i):
+    shape, steps, places = call.arguments[0], [0] * len(call.result), {}
+    for old, new in _runs(shape, call.result):
+        if shape[old[0]] == 1:
+            # A sequence of one element is still a sequence: what moves stays, as the last axes.
+            moving = [axis for axis in old if field.steps[axis]]
+            for axis, place in zip(reversed(moving), reversed(new), strict=False):
+                steps[place], places[axis] = field.steps[axis], place
+            continue
+        if any(field.steps[a] != field.steps[b] * shape[b] for a, b in pairwise(old)):
+            field = _gathered(field, call, 0, old)
+        elif len(old) + len(new) > 2 and field.axis in old:
+            field = field.regular()
+        step, places[old[-1]] = field.steps[old[-1]], new[-1]
+        for axis in reversed(new):
+            steps[axis], step = step, step * call.result[axis]
+    if field.axis in places:
+        return Field(field.first, field.last, tuple(steps), places[field.axis])
+    return Field(field.first[:1], field.last[:1], tuple(steps))
+
+
+def _runs(before, after):
+    """Return the shortest runs of axes that hold the same elements, those of extent 1 apart."""
+    totals = [list(accumulate(shape, mul)) for shape in (before, after)]
+    cuts = sorted({*totals[0]} & {*totals[1]})
+    runs: dict[tuple, tuple[list, list]] = {}
+    for side, shape in enumerate((before, after)):
+        for axis, total in enumerate(totals[side]):
+            cut = next(cut for cut in cuts if cut >= total) if shape[axis] > 1 else total
+            runs.setdefault((cut, shape[axis] > 1), ([], []))[side].append(axis)
+    return [(old, new) for old, new in runs.values() if old and new]
+
+
+def _getitem(field, call, i):
+    shape, kept, chosen, axis = call.arguments[0], [], [], 0
+    for place, part in enumerate(_complete(call.options["index"], len(shape))):
+        if part is None:
+            kept.append(None)
+            continue
+        if isinstance(part, slice):
+            begin, _, stride = part.indices(shape[axis])
+            field = field.strided(axis, begin, stride=stride)
+            kept.append(axis)
+        else:
+            positions = np.mod(part, shape[axis])
+            covered = range(int(positions.min()), int(positions.max()) + 1)
+            field = field.through(axis, lambda _, covered=covered: covered, 0)
+            chosen.append((place, len(kept)))
+        axis += 1
+    added = [None] * (len(call.result) - len(kept))
+    # NumPy puts the axes of index arrays where the arrays stood, but first where these are apart.
+    together = chosen and chosen[-1][0] - chosen[0][0] == len(chosen) - 1
+    at = chosen[0][1] if together else 0
+    return field.arranged(kept[:at] + added + kept[at:])
+
+
+def _complete(index, ndim):
+    """Return an index with a part for every axis: masks as numbers, the ellipsis as slices."""
+    parts: list = []
+    for part in index:
+        part = np.asarray(part) if isinstance(part, list) else part
+        parts.extend(np.nonzero(part) if getattr(part, "dtype", None) == bool else [part])
+    rest = ndim - sum(part is not None and part is not Ellipsis for part in parts)
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
+    return parts[:at] + [slice(None)] * rest + parts[at + 1 :]
+
+
+_ELEMENTWISE = """
+    absolute add astype clip divide dropout elu exp gaussian_noise huber leaky_relu log multiply
+    negative power relu scaled_tanh sigmoid sigmoid_cross_entropy softplus spatial_dropout sqrt
+    squared_error subtract tanh where
+"""
+RULES: dict[str, Callable[[Field, Call, int], Field]] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), _broadcast),
+    **dict.fromkeys(("avg_pool2d", "lp_pool2d", "max_pool2d", "std_pool2d"), _pooling),
+    **dict.fromkeys(
+        ("adaptive_avg_pool2d", "adaptive_lp_pool2d", "adaptive_max_pool2d", "adaptive_std_pool2d"),
+        _adaptive_pooling,
+    ),
+    **dict.fromkeys(("extremum", "mean", "sum"), _reduction),
+    **dict.fromkeys(("log_softmax", "softmax"), _softmax),
+    "batch_norm": _batch_norm,
+    "batch_norm_inference": _batch_norm_inference,
+    "concatenate": _concatenate,
+    "conv2d": _convolution,
+    "conv_transpose2d": _transposed_convolution,
+    "getitem": _getitem,
+    "linear": _linear,
+    "local_response_norm": _local_response_norm,
+    "matmul": _matmul,
+    "pad": _pad,
+    "reshape": _reshape,
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "stack": _stack,
+    "transpose": _transpose,
+}
+
+
+def _array(value):
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _whole(number):
+    """Return a fraction that is a whole number as one."""
+    return int(number) if isinstance(number, Fraction) and number.denominator == 1 else number

@@ -1,0 +1,103 @@
+"""Files: what goes in comes out, what is there is never lost, and foreign files are refused."""
+
+import os
+
+import numpy as np
+import pytest
+
+import minicnn as mc
+from minicnn import nn, optim
+from minicnn.checkpoint import written_whole
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    state = {
+        "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "strided": np.arange(6.0).reshape(2, 3).T,
+        "scalar": np.array(3, np.int64),
+        "empty": np.zeros((0, 3), np.float32),
+        "tensor": mc.Tensor([1.5]),
+        "epoch": 7,
+        "history": [{"loss": 0.1}, {"loss": float("inf")}],
+        "seed": 2**127,
+    }
+    mc.save(tmp_path / "new" / "state.safetensors", state)
+    loaded = mc.load(tmp_path / "new" / "state.safetensors")
+    assert loaded.keys() == state.keys()
+    for name, value in state.items():
+        value = value.data if isinstance(value, mc.Tensor) else value
+        if isinstance(value, np.ndarray):
+            assert loaded[name].dtype == value.dtype
+            assert np.array_equal(loaded[name], value)
+        else:
+            assert loaded[name] == value
+
+
+def test_a_model_and_its_optimizer_go_through_files(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    optimizer = optim.Adam(model.parameters())
+    model(mc.Tensor(np.random.default_rng(0).random((4, 3), np.float32))).sum().backward()
+    optimizer.step()
+    mc.save(tmp_path / "model", model.state_dict())
+    mc.save(tmp_path / "optimizer", optimizer.state_dict())
+    twin = nn.Sequential(nn.Linear(3, 2, rng=9), nn.BatchNorm1d(2))
+    twin.load_state_dict(mc.load(tmp_path / "model"))
+    restored = optim.Adam(twin.parameters(), lr=5.0)
+    restored.load_state_dict(mc.load(tmp_path / "optimizer"))
+    assert restored.param_groups[0]["lr"] == 1e-3
+    for name, array in model.state_dict().items():
+        assert np.array_equal(twin.state_dict()[name], array)
+
+
+def test_other_programs_read_our_files_and_we_read_theirs(tmp_path):
+    numpy_files = pytest.importorskip("safetensors.numpy")
+    mc.save(tmp_path / "ours", {"a": np.ones(3), "note": "x"})
+    assert list(numpy_files.load_file(tmp_path / "ours")) == ["a"]
+    numpy_files.save_file({"b": np.ones(2)}, tmp_path / "theirs", metadata={"format": "pt"})
+    assert mc.load(tmp_path / "theirs")["b"].tolist() == [1, 1]
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_debris(tmp_path):
+    path = tmp_path / "state"
+    mc.save(path, {"a": np.ones(3)})
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match=r"save: .*set.*'bad': 'set'"):
+        mc.save(path, {"a": np.zeros(3), "bad": {1}})
+    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("power cut")
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="load: there is no file .*nothing"):
+        mc.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("size", [0, 4, 20, -1])
+def test_a_truncated_file_is_refused(tmp_path, size):
+    path = tmp_path / "state"
+    mc.save(path, {"a": np.ones(100)})
+    content = path.read_bytes()[:size]
+    path.write_bytes(content)
+    message = rf"load: .*state' \({len(content)} bytes\) is no whole safetensors file"
+    with pytest.raises(ValueError, match=message):
+        mc.load(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x04pickle me", b"PK\x03\x04 a zip of PyTorch", b"x" * 99]
+)
+def test_a_foreign_file_is_refused(tmp_path, content):
+    (tmp_path / "foreign").write_bytes(content)
+    with pytest.raises(ValueError, match="is no whole safetensors file"):
+        mc.load(tmp_path / "foreign")
+
+
+def test_a_dtype_that_numpy_lacks_is_named(tmp_path):
+    torch = pytest.importorskip("torch")
+    files = pytest.importorskip("safetensors.torch")
+    files.save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "half")
+    with pytest.raises(ValueError, match="(?i)that NumPy can hold: .*bf.*16"):
+        mc.load(tmp_path / "half")
