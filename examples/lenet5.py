@@ -18,7 +18,7 @@ import json
 import time
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from scipy.ndimage import affine_transform, zoom
 
@@ -26,7 +26,7 @@ import minicnn as mc
 from minicnn import data, models, ops, optim
 from minicnn.models.lenet5 import LeNet5, map_loss
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 import matplotlib.pyplot as plt  # after the choice of a backend that needs no screen
 
 MNIST_FILES = {
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> dict:
         epochs=options.epochs,
         valid=data.DataLoader(data.ArrayDataset(*test), 256),
         metrics={"accuracy": accuracy},
-        # The test set is looked at but chooses nothing: the best epoch is that of the training loss.
+        # The test set chooses nothing: the best epoch is the one with the least training loss.
         monitor="train_loss",
         schedule=optim.cosine_decay(options.epochs, minimum=0.01),
         checkpoint=folder,
@@ -85,7 +85,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", choices=("paper", "modern"), default="paper")
     parser.add_argument("--data", type=Path, help="folder with the four IDX files of MNIST")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="folder for pictures, log and checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
@@ -155,14 +155,15 @@ def draw_curves(history, path):
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for name, label in (("train_loss", "training (distorted)"), ("valid_loss", "test")):
         left.plot(epochs, [record[name] for record in history], label=label)
-    left.set(xlabel="epoch", ylabel="loss", yscale="log")
+    left.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
     left.legend(frameon=False)
     errors = [100 * (1 - record["valid_accuracy"]) for record in history]
     right.plot(epochs, errors, color="C1")
-    right.set(xlabel="epoch", ylabel="test error [%]", yscale="symlog", ylim=0)
+    right.set(xlabel="epoch", ylabel="test error [%]", yscale="symlog", ylim=(0, 100))
     right.set_yticks([0, 1, 2, 5, 10, 20, 50, 90], labels=[0, 1, 2, 5, 10, 20, 50, 90])
-    right.annotate(f"{errors[-1]:.2f} %", (epochs[-1], errors[-1]), (-8, 8), ha="right",
-                   textcoords="offset points")  # fmt: skip
+    right.set_title(f"test error: {errors[-1]:.2f} % in the last epoch")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
     finish(figure, path)
 
 
@@ -195,20 +196,23 @@ def draw_confusion(logits, images, labels, path):
     predicted = logits.argmax(axis=1)
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (labels, predicted), 1)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.4), layout="constrained")
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(8.4, 5), width_ratios=(5, 2), layout="constrained"
+    )
     left.imshow(np.log1p(counts), cmap="Blues")
     for (row, column), count in np.ndenumerate(counts):
         if count:
             shade = "white" if row == column else "black"
             left.text(column, row, count, ha="center", va="center", color=shade, fontsize=8)
     left.set(xlabel="predicted", ylabel="digit", xticks=range(10), yticks=range(10))
+    left.set_title(f"{len(labels)} test images")
     wrong = np.flatnonzero(predicted != labels)
-    right.set_title(f"{len(wrong)} of {len(labels)} misread: digit, predicted", fontsize=10)
+    right.set_title(f"{len(wrong)} misread: digit as predicted", fontsize=10)
     right.axis("off")
-    for place, index in enumerate(wrong[:25]):
-        inset = right.inset_axes((place % 5 / 5, 0.8 - place // 5 / 5, 0.17, 0.15))
+    for place, index in enumerate(wrong[:15]):
+        inset = right.inset_axes((place % 3 / 3, 0.8 - place // 3 / 5, 0.28, 0.14))
         inset.imshow(images[index, 0], cmap="gray_r")
-        inset.set_title(f"{labels[index]}, {predicted[index]}", fontsize=8, pad=2)
+        inset.set_title(f"{labels[index]} as {predicted[index]}", fontsize=8, pad=2)
         inset.axis("off")
     finish(figure, path)
 

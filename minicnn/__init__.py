@@ -10,6 +10,7 @@ from minicnn import data, kernels, models, nn, ops, optim
 from minicnn.autograd import Tensor, gradcheck, no_grad
 from minicnn.checkpoint import load, save
 from minicnn.rng import manual_seed
+from minicnn.summary import summary
 from minicnn.train import evaluate, fit
 
 __version__ = "0.1.0"
@@ -29,4 +30,5 @@ __all__ = [
     "ops",
     "optim",
     "save",
+    "summary",
 ]

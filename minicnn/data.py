@@ -11,6 +11,7 @@ import gzip
 import itertools
 import math
 import os
+import pickle
 import weakref
 import zlib
 from collections import deque
@@ -215,6 +216,12 @@ class DataLoader:
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
+        try:
+            pickle.dumps((self.dataset, self.transform))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"DataLoader: dataset or transform cannot be sent to worker processes: {error}"
+            ) from None
         # Never fork: a child of a process with running OpenMP threads is killed at its first loop.
         available = multiprocessing.get_all_start_methods()
         method = "forkserver" if "forkserver" in available else "spawn"

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
-from operator import mul
+from operator import mul, sub
+from typing import Any
 
 import numpy as np
 
@@ -47,28 +48,30 @@ class Field:
         The axis of the tensor along which the phases alternate.
     """
 
-    first: tuple[Number | float, ...]
-    last: tuple[Number | float, ...]
-    steps: tuple[Number, ...]
+    first: tuple[Any, ...]
+    last: tuple[Any, ...]
+    steps: tuple[Any, ...]
     axis: int = 0
 
     @property
-    def start(self) -> Number | float:
-        """The first sample that the first element sees, negative in the padding [samples]."""
-        return _whole(self.first[0])
-
-    @property
-    def size(self) -> Number | float:
+    def size(self) -> Number:
         """How many samples an element sees, from the first to the last, the most of all phases."""
-        return _whole(
-            max(last - first for first, last in zip(self.first, self.last, strict=True)) + 1
-        )
+        return _whole(max(map(sub, self.last, self.first)) + 1)
 
     @property
-    def stride(self) -> Number | float | None:
+    def stride(self) -> Number | None:
         """The distance between the fields of neighbours [samples], None where all see the same."""
         moving = [abs(step) for step in self.steps if step]
         return _whole(min(moving)) if moving else None
+
+    def at(self, *index: int) -> tuple[Number, Number]:
+        """Return the first and the last sample that this element sees [samples].
+
+        Below 0, and from the size of the input on, lies the padding.
+        """
+        moved = sum(map(mul, self.steps, index))
+        phase = index[self.axis] % len(self.first) if index else 0
+        return _whole(self.first[phase] + moved), _whole(self.last[phase] + moved)
 
     def through(self, axis, window, rate, period=1) -> Field:
         """Return the field of outputs that see the elements `window(output)` of an axis.
@@ -83,7 +86,7 @@ class Field:
         first, last = [], []
         for output in range(period * phases // math.gcd(phases, int(rate * period))):
             taps = window(output)
-            # The field moves evenly from period to period: it is widest at either end.
+            # From period to period the field moves evenly, so it is widest at either end.
             ends = {*taps[:phases], *taps[-phases:]}
             moved = rate * step * output
             first.append(
@@ -92,9 +95,9 @@ class Field:
             last.append(
                 max((self.last[i % phases] + step * i for i in ends), default=-math.inf) - moved
             )
-        steps = (*self.steps[:axis], rate * step, *self.steps[axis + 1 :])
         if len({*first}) == len({*last}) == 1:
             first, last = first[:1], last[:1]
+        steps = (*self.steps[:axis], rate * step, *self.steps[axis + 1 :])
         return Field(tuple(first), tuple(last), steps, axis)
 
     def strided(self, axis, offset, kernel_size=1, stride=1, dilation=1) -> Field:
@@ -106,15 +109,31 @@ class Field:
 
         return self.through(axis, window, stride)
 
+    def spread(self, axis, offset, kernel_size, stride, dilation) -> Field:
+        """Return the field of outputs that see the elements whose windows, strided, hold them."""
+
+        def window(output):
+            distances = (output - offset - dilation * tap for tap in range(kernel_size))
+            return [distance // stride for distance in distances if distance % stride == 0]
+
+        return self.through(axis, window, Fraction(1, stride), stride)
+
+    def shared(self, axis, extent, windows) -> Field:
+        """Return the field of outputs that share an axis evenly, as adaptive pooling does."""
+
+        def window(output):
+            return range(output * extent // windows, -(-(output + 1) * extent // windows))
+
+        # A single output has no neighbours: it sees everything, however the input grows.
+        rate = Fraction(extent, windows) if windows > 1 else 0
+        return self.through(axis, window, rate, windows // math.gcd(extent, windows))
+
     def gathered(self, axis, extent) -> Field:
         """Return the field of outputs that each see all elements of an axis."""
         return self.through(axis, lambda output: range(extent), 0)
 
     def arranged(self, axes) -> Field:
-        """Return the field with these axes of it, None for a new one.
-
-        From an axis that is left out comes its first element.
-        """
+        """Return the field with these axes of it, None for a new one; of one left out, index 0."""
         steps = tuple(0 if axis is None else self.steps[axis] for axis in axes)
         if self.axis in axes:
             return Field(self.first, self.last, steps, axes.index(self.axis))
@@ -127,7 +146,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One run of an operation: the shapes of its arguments, its options, the shape of its result."""
+    """One run of an operation: the shapes of its arguments, its options, its result's shape."""
 
     arguments: list[tuple[int, ...]]
     options: dict
@@ -163,8 +182,8 @@ class ReceptiveFields:
 
     def __init__(self, *inputs: Tensor):
         self.axes = 0
-        # By array, not by tensor, as `detach` gives the same array in another tensor. The weak
-        # reference lets the array die, and tells when its number goes to a new one.
+        # By array, not by tensor: `detach` puts the same array into another tensor. The weak
+        # reference lets the array die, and tells when its number went to a new one.
         self._known: dict[int, tuple[weakref.ref, dict[int, Field] | None]] = {}
         for x in inputs:
             fields = {}
@@ -177,13 +196,14 @@ class ReceptiveFields:
     def of(self, tensor) -> dict[int, Field] | None:
         """Return the field of a tensor along each axis of the input that it depends on.
 
-        None means unknown: it depends on an operation that has no rule.
+        None means unknown: the tensor depends on an operation that has no rule.
         """
         array = _array(tensor)
         reference, fields = self._known.get(id(array), (None, {}))
         return fields if reference is not None and reference() is array else {}
 
     def __call__(self, name, arguments, options, result):
+        """Find the field of the result, as an observer of operations."""
         known = [self.of(argument) for argument in arguments]
         if all(fields == {} for fields in known) or not result.size:
             return
@@ -191,15 +211,11 @@ class ReceptiveFields:
             self._keep(result, None)
             return
         call = Call([np.shape(_array(a)) for a in arguments], options, result.shape)
-        merged = {}
-        for axis in sorted(set().union(*known)):
-            seen = [
-                RULES[name](fields[axis], call, i)
-                for i, fields in enumerate(known)
-                if axis in fields
-            ]
-            merged[axis] = _union(seen, result.shape)
-        self._keep(result, merged)
+        seen: dict[int, list[Field]] = {}
+        for i, fields in enumerate(known):
+            for axis, field in fields.items():
+                seen.setdefault(axis, []).append(RULES[name](field, call, i))
+        self._keep(result, {axis: _union(seen[axis], result.shape) for axis in sorted(seen)})
 
     def _keep(self, tensor, fields):
         self._known[id(tensor.data)] = weakref.ref(tensor.data), fields
@@ -224,22 +240,13 @@ def _union(fields, shape):
 
 
 def _broadcast(field, call, i, axes=None):
-    """Place axes of argument i, all of them by default, at the end of the result's."""
+    """Put axes of argument i, all of them by default, last among the result's."""
     shape = call.arguments[i]
     axes = range(len(shape)) if axes is None else axes
     added = len(call.result) - len(axes)
-    kept = [
-        None if axis is None or shape[axis] != extent else axis
-        for axis, extent in zip(axes, call.result[added:], strict=True)
-    ]
+    paired = zip(axes, call.result[added:], strict=True)
+    kept = [axis if axis is not None and shape[axis] == extent else None for axis, extent in paired]
     return field.arranged([None] * added + kept)
-
-
-def _everywhere(field, call, i):
-    """Let all elements of the result see all of argument i, such as weights that were computed."""
-    return _gathered(field, call, i, range(len(call.arguments[i]))).arranged(
-        [None] * len(call.result)
-    )
 
 
 def _gathered(field, call, i, axes):
@@ -248,79 +255,56 @@ def _gathered(field, call, i, axes):
     return field
 
 
+def _weighted(rule):
+    """Return the rule for x with one for its weights: where they have a field, all of it counts."""
+
+    def weighted(field, call, i):
+        if i == 0:
+            return rule(field, call, i)
+        everything = _gathered(field, call, i, range(len(call.arguments[i])))
+        return everything.arranged([None] * len(call.result))
+
+    return weighted
+
+
 def _convolution(field, call, i):
-    if i > 0:
-        return _everywhere(field, call, i)
-    kernel_size, options = call.arguments[1][2:], call.options
-    field = _channels(field, call)
-    for axis in (0, 1):
-        before, stride, dilation = (
-            options["padding"][axis][0],
-            options["stride"],
-            options["dilation"],
-        )
-        field = field.strided(2 + axis, -before, kernel_size[axis], stride[axis], dilation[axis])
-    return field
+    return _windows(_channels(field, call), call, call.arguments[1][2:], Field.strided)
 
 
 def _transposed_convolution(field, call, i):
-    if i > 0:
-        return _everywhere(field, call, i)
-    kernel_size, options = call.arguments[1][2:], call.options
-    field = _channels(field, call)
+    return _windows(_channels(field, call), call, call.arguments[1][2:], Field.spread)
+
+
+def _pooling(field, call, i):
+    return _windows(field, call, call.options["kernel_size"], Field.strided)
+
+
+def _windows(field, call, kernel_size, move):
+    """Move windows over height and width."""
+    padding, stride = call.options["padding"], call.options["stride"]
+    dilation = call.options.get("dilation", (1, 1))
     for axis in (0, 1):
-        before, stride, dilation = (
-            options["padding"][axis][0],
-            options["stride"],
-            options["dilation"],
-        )
-
-        def window(output):
-            # Input i spreads over the outputs i * stride - before + dilation * tap.
-            spread = (output + before - dilation[axis] * tap for tap in range(kernel_size[axis]))
-            return [distance // stride[axis] for distance in spread if distance % stride[axis] == 0]
-
-        field = field.through(2 + axis, window, Fraction(1, stride[axis]), stride[axis])
+        offset = -padding[axis][0]
+        field = move(field, 2 + axis, offset, kernel_size[axis], stride[axis], dilation[axis])
     return field
 
 
 def _channels(field, call):
-    """Mix channels, which may carry an axis of the input, within each group of a convolution."""
-    groups, inputs, outputs = call.options["groups"], call.arguments[0][1], call.result[1]
-    if groups == 1:
-        return field.gathered(1, inputs)
-    mixed, per_group = inputs // groups, outputs // groups
-
-    def window(output):
-        return range(begin := output // per_group * mixed, begin + mixed)
-
-    return field.through(1, window, Fraction(inputs, outputs), per_group)
-
-
-def _pooling(field, call, i):
-    options = call.options
-    for axis in (0, 1):
-        kernel_size, stride = options["kernel_size"][axis], options["stride"][axis]
-        dilation = options.get("dilation", (1, 1))[axis]
-        field = field.strided(2 + axis, -options["padding"][axis][0], kernel_size, stride, dilation)
-    return field
+    """Mix the channels of each group; a reshape may have put an axis of the input there."""
+    groups = call.options["groups"]
+    outputs = call.result[1] // groups
+    field = field.shared(1, call.arguments[0][1], groups)
+    return field.through(1, lambda output: (output // outputs,), Fraction(1, outputs), outputs)
 
 
 def _adaptive_pooling(field, call, i):
     for axis in (2, 3):
-        size, windows = call.arguments[0][axis], call.result[axis]
-
-        def window(output):
-            return range(output * size // windows, -(-(output + 1) * size // windows))
-
-        field = field.through(
-            axis, window, Fraction(size, windows), windows // math.gcd(size, windows)
-        )
+        field = field.shared(axis, call.arguments[0][axis], call.result[axis])
     return field
 
 
 def _linear(field, call, i):
-    return _everywhere(field, call, i) if i > 0 else field.gathered(1, call.arguments[0][1])
+    return field.gathered(1, call.arguments[0][1])
 
 
 def _matmul(field, call, i):
@@ -328,9 +312,8 @@ def _matmul(field, call, i):
     contracted = left - 1 if i == 0 else max(right - 2, 0)
     field = field.gathered(contracted, call.arguments[i][contracted])
     if i == 0:
-        axes = [*range(left - 1), *[None] * (right > 1)]
-    else:
-        axes = [*range(right - 2), *[None] * (left > 1), *[right - 1] * (right > 1)]
+        return _broadcast(field, call, i, [*range(left - 1), *[None] * (right > 1)])
+    axes = [*range(right - 2), *[None] * (left > 1), *[right - 1] * (right > 1)]
     return _broadcast(field, call, i, axes)
 
 
@@ -344,24 +327,18 @@ def _reduction(field, call, i):
 
 
 def _softmax(field, call, i):
-    return _gathered(field, call, 0, [call.options["axis"]])
+    return _gathered(field, call, 0, [call.options["axis"] % len(call.result)])
 
 
 def _softmax_cross_entropy(field, call, i):
-    if len(call.arguments[i]) == len(call.result):  # labels
+    rank = len(call.arguments[i])
+    if rank == len(call.result):  # labels
         return field
-    axes = [axis for axis in range(len(call.arguments[i])) if axis != 1]
-    return _gathered(field, call, i, [1]).arranged(axes)
+    return _gathered(field, call, i, [1]).arranged([axis for axis in range(rank) if axis != 1])
 
 
 def _batch_norm(field, call, i):
-    if i > 0:
-        return _everywhere(field, call, i)
     return _gathered(field, call, 0, [axis for axis in range(len(call.result)) if axis != 1])
-
-
-def _batch_norm_inference(field, call, i):
-    return _everywhere(field, call, i) if i > 0 else field
 
 
 def _local_response_norm(field, call, i):
@@ -424,7 +401,9 @@ def _runs(before, after):
 
 
 def _getitem(field, call, i):
-    shape, kept, chosen, axis = call.arguments[0], [], [], 0
+    shape, axis = call.arguments[0], 0
+    kept: list[int | None] = []
+    chosen = []  # where numbers and arrays stand in the index, and among the kept axes
     for place, part in enumerate(_complete(call.options["index"], len(shape))):
         if part is None:
             kept.append(None)
@@ -435,8 +414,8 @@ def _getitem(field, call, i):
             kept.append(axis)
         else:
             positions = np.mod(part, shape[axis])
-            covered = range(int(positions.min()), int(positions.max()) + 1)
-            field = field.through(axis, lambda _, covered=covered: covered, 0)
+            begin, extent = int(positions.min()), int(np.ptp(positions)) + 1
+            field = field.strided(axis, begin).gathered(axis, extent)
             chosen.append((place, len(kept)))
         axis += 1
     added = [None] * (len(call.result) - len(kept))
@@ -450,42 +429,12 @@ def _complete(index, ndim):
     """Return an index with a part for every axis: masks as numbers, the ellipsis as slices."""
     parts: list = []
     for part in index:
-        part = np.asarray(part) if isinstance(part, list) else part
-        parts.extend(np.nonzero(part) if getattr(part, "dtype", None) == bool else [part])
-    rest = ndim - sum(part is not None and part is not Ellipsis for part in parts)
+        array = np.asarray(part) if isinstance(part, list) else part
+        is_mask = hasattr(array, "dtype") and array.dtype.kind == "b"
+        parts.extend(np.nonzero(array) if is_mask else [array])
+    missing = ndim - sum(part is not None and part is not Ellipsis for part in parts)
     at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
-    return parts[:at] + [slice(None)] * rest + parts[at + 1 :]
-
-
-_ELEMENTWISE = """
-    absolute add astype clip divide dropout elu exp gaussian_noise huber leaky_relu log multiply
-    negative power relu scaled_tanh sigmoid sigmoid_cross_entropy softplus spatial_dropout sqrt
-    squared_error subtract tanh where
-"""
-RULES: dict[str, Callable[[Field, Call, int], Field]] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), _broadcast),
-    **dict.fromkeys(("avg_pool2d", "lp_pool2d", "max_pool2d", "std_pool2d"), _pooling),
-    **dict.fromkeys(
-        ("adaptive_avg_pool2d", "adaptive_lp_pool2d", "adaptive_max_pool2d", "adaptive_std_pool2d"),
-        _adaptive_pooling,
-    ),
-    **dict.fromkeys(("extremum", "mean", "sum"), _reduction),
-    **dict.fromkeys(("log_softmax", "softmax"), _softmax),
-    "batch_norm": _batch_norm,
-    "batch_norm_inference": _batch_norm_inference,
-    "concatenate": _concatenate,
-    "conv2d": _convolution,
-    "conv_transpose2d": _transposed_convolution,
-    "getitem": _getitem,
-    "linear": _linear,
-    "local_response_norm": _local_response_norm,
-    "matmul": _matmul,
-    "pad": _pad,
-    "reshape": _reshape,
-    "softmax_cross_entropy": _softmax_cross_entropy,
-    "stack": _stack,
-    "transpose": _transpose,
-}
+    return parts[:at] + [slice(None)] * missing + parts[at + 1 :]
 
 
 def _array(value):
@@ -495,3 +444,31 @@ def _array(value):
 def _whole(number):
     """Return a fraction that is a whole number as one."""
     return int(number) if isinstance(number, Fraction) and number.denominator == 1 else number
+
+
+_ELEMENTWISE = """
+    absolute add astype clip divide dropout elu exp gaussian_noise huber leaky_relu log multiply
+    negative power relu scaled_tanh sigmoid sigmoid_cross_entropy softplus spatial_dropout sqrt
+    squared_error subtract tanh where
+"""
+RULES: dict[str, Callable[[Field, Call, int], Field]] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), _broadcast),
+    **{f"{kind}_pool2d": _pooling for kind in ("avg", "lp", "max", "std")},
+    **{f"adaptive_{kind}_pool2d": _adaptive_pooling for kind in ("avg", "lp", "max", "std")},
+    **dict.fromkeys(("extremum", "mean", "sum"), _reduction),
+    **dict.fromkeys(("log_softmax", "softmax"), _softmax),
+    "batch_norm": _weighted(_batch_norm),
+    "batch_norm_inference": _weighted(_broadcast),
+    "concatenate": _concatenate,
+    "conv2d": _weighted(_convolution),
+    "conv_transpose2d": _weighted(_transposed_convolution),
+    "getitem": _getitem,
+    "linear": _weighted(_linear),
+    "local_response_norm": _local_response_norm,
+    "matmul": _matmul,
+    "pad": _pad,
+    "reshape": _reshape,
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "stack": _stack,
+    "transpose": _transpose,
+}

@@ -256,15 +256,15 @@ def _shown(history):
 def _begin(folder, resume, model, optimizer, train, valid):
     """Return the history of the run in this folder, restored if asked for, or an empty one."""
     last = folder / "last.safetensors"
-    if not last.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.jsonl").write_text("")
+    state = load(last) if last.exists() else None
+    if state is None or (state.get("history") == [] and not resume):
+        # A run that is interrupted in its first epoch must begin with the same weights again.
+        _keep(folder, False, model, optimizer, train, valid, [])
         return []
     if not resume:
         raise FileExistsError(
             f"fit: {str(folder)!r} already holds a run; pass resume=True or another folder"
         )
-    state = load(last)
     if missing := [
         name for name in ("history", "generators", "loaders", "optimizer") if name not in state
     ]:
@@ -284,8 +284,7 @@ def _begin(folder, resume, model, optimizer, train, valid):
     for loader, kept in zip((train, valid), state["loaders"], strict=True):
         if kept is not None:
             loader.load_state_dict(kept)
-    with written_whole(folder / "log.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in state["history"]))
+    _write_log(folder, state["history"])
     return state["history"]
 
 
@@ -311,8 +310,13 @@ def _keep(folder, is_best, model, optimizer, train, valid, history):
         "history": history,
     }
     save(folder / "last.safetensors", state)
-    with open(folder / "log.jsonl", "a") as log:
-        log.write(json.dumps(history[-1]) + "\n")
+    _write_log(folder, history)
+
+
+def _write_log(folder, history):
+    """Write one line per epoch: all of them, so that log and checkpoint never disagree."""
+    with written_whole(folder / "log.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in history))
 
 
 def _generators(model):

@@ -6,7 +6,6 @@ import weakref
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 import minicnn as mc

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from numbers import Integral
 
+import numpy as np
+
 from minicnn.autograd import Tensor
 from minicnn.kernels import geometry
+
+_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def floats(operation, **arrays):
@@ -14,7 +18,7 @@ def floats(operation, **arrays):
         name: a if a is None or isinstance(a, Tensor) else Tensor(a) for name, a in arrays.items()
     }
     dtypes = {name: tensor.dtype for name, tensor in tensors.items() if tensor is not None}
-    if len(set(dtypes.values())) > 1 or any(dtype.kind != "f" for dtype in dtypes.values()):
+    if len(set(dtypes.values())) > 1 or not set(dtypes.values()) <= _DTYPES:
         found = ", ".join(f"{name} is {dtype}" for name, dtype in dtypes.items())
         raise TypeError(f"{operation}: {found}; all must be float32 or all float64")
     return tuple(tensors.values())

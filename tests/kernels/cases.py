@@ -263,7 +263,7 @@ CASES = [
         stride=2,
         padding=1,
         ceil_mode=True,
-    ),  # fmt: skip
+    ),
     pool(
         "avg_pool2d",
         (2, 3, 7, 8),
@@ -273,7 +273,7 @@ CASES = [
         padding=1,
         ceil_mode=True,
         count_include_pad=False,
-    ),  # fmt: skip
+    ),
     pool("avg_pool1d", (2, 3, 11), kernel_size=4, stride=3, padding=2),
     pool("lp_pool2d", (2, 3, 6, 7), torch=torch_lp, norm_type=3, kernel_size=(2, 3), stride=(2, 1)),
     # PyTorch scales its partial windows as if they were whole.

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def conv2d(x, w, stride, padding, dilation, groups):
-    n, c, h, w_in = x.shape
+    n, _, h, w_in = x.shape
     o, per_group, kh, kw = w.shape
     (top, bottom), (left, right) = padding
     oh = (h + top + bottom - dilation[0] * (kh - 1) - 1) // stride[0] + 1

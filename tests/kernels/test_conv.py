@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from minicnn.kernels.geometry import output_size
 
 from minicnn import kernels
-from minicnn.kernels.geometry import output_size
 from tests.kernels import loops
 from tests.kernels.cases import assert_close
 

@@ -1,9 +1,10 @@
 """Sizes, padding and windows, against counting them one by one."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from minicnn.kernels.geometry import (
     adaptive_windows,
     ceil_padding,
@@ -83,4 +84,4 @@ def test_adaptive_windows_cover_every_sample_without_gaps(size, count):
     assert windows[0][0] == 0
     assert windows[-1][1] == size
     assert all(start < stop for start, stop in windows)
-    assert all(after[0] <= before[1] for before, after in zip(windows, windows[1:], strict=False))
+    assert all(after[0] <= before[1] for before, after in pairwise(windows))

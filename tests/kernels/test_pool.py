@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from minicnn.kernels import geometry
 
 from minicnn import kernels
-from minicnn.kernels import geometry
 from tests.kernels import loops
 from tests.kernels.cases import assert_close
 

@@ -1,0 +1,29 @@
+# Each target makes its own virtual environment; `make run PYTHON=python3.12` chooses another Python.
+PYTHON ?= python3
+
+.PHONY: run test bench lint clean
+
+run: .venv/examples
+	.venv/bin/python examples/lenet5.py
+
+test: .venv/test
+	.venv/bin/python -m pytest
+
+bench: .venv/bench
+	.venv/bin/python -m benchmarks
+
+lint: .venv/lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+# One stamp per extra: installed again when setup.py changes, and only then.
+.venv/%: setup.py | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --editable ".[$*]"
+	touch $@
+
+.venv/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'minicnn needs Python 3.11 or newer')"
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv build dist *.egg-info

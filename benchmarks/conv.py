@@ -1,0 +1,96 @@
+"""Convolutions of the lecture's networks, forward and the gradients of input, filters and bias."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch.nn import functional
+
+from benchmarks.harness import Case, drawn
+from benchmarks.layer import Layer, layer_cases
+from minicnn import kernels, ops
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A layer: its input (n, c, ...) and output channels o, in both sizes, and its geometry."""
+
+    name: str
+    full: tuple[tuple[int, ...], int]
+    toy: tuple[tuple[int, ...], int]
+    kernel_size: tuple[int, ...]
+    stride: int
+    padding: tuple[tuple[int, int], ...]
+
+
+NONE, ONE, TWO, THREE = (((side, side),) * 2 for side in range(4))
+
+# Batches are such that the im2col matrix of the reference and its copies stay below 4 GB.
+LAYERS = (
+    #            layer                   full: input, outputs       toy
+    #                                                               kernel, stride, padding
+    Convolution("VGG 256@56x56", ((4, 256, 56, 56), 256), ((1, 8, 14, 14), 8), (3, 3), 1, ONE),
+    Convolution("AlexNet first", ((16, 3, 227, 227), 96), ((1, 3, 47, 47), 8), (11, 11), 4, NONE),
+    Convolution("ResNet stem", ((8, 3, 224, 224), 64), ((1, 3, 32, 32), 8), (7, 7), 2, THREE),
+    Convolution("1x1 256 to 64", ((8, 256, 28, 28), 64), ((1, 16, 14, 14), 8), (1, 1), 1, NONE),
+    Convolution("LeNet-5 first", ((64, 1, 32, 32), 6), ((2, 1, 32, 32), 6), (5, 5), 1, NONE),
+    Convolution("FCN-4 first", ((2, 1, 96, 1366), 128), ((1, 1, 24, 64), 16), (3, 3), 1, ONE),
+    Convolution("voice first", ((32, 1, 80, 115), 64), ((1, 1, 80, 15), 8), (3, 3), 1, NONE),
+    Convolution("onset first", ((256, 3, 15, 80), 10), ((4, 3, 15, 80), 10), (7, 3), 1, NONE),
+    Convolution("SampleCNN first", ((8, 1, 59049), 128), ((1, 1, 729), 16), (3,), 3, ((0, 0),)),
+    Convolution("SampleCNN second", ((8, 128, 19683), 128), ((1, 16, 243), 16), (3,), 1, ((1, 1),)),
+    Convolution("CREPE first", ((32, 1, 1024), 1024), ((1, 1, 1024), 8), (512,), 4, ((254, 254),)),
+    Convolution("CREPE second", ((16, 1024, 128), 128), ((1, 16, 128), 8), (64,), 1, ((31, 32),)),
+    Convolution("salience 5x5", ((4, 128, 360, 50), 64), ((1, 8, 36, 12), 8), (5, 5), 1, TWO),
+    Convolution(
+        "salience 70x3", ((1, 64, 360, 50), 8), ((1, 4, 90, 8), 4), (70, 3), 1, ((34, 35), (1, 1))
+    ),
+)
+
+
+def cases(size: str) -> Iterator[Case]:
+    """Yield the cases of this topic, at "full" or "toy" size."""
+    for layer in LAYERS:
+        build = functools.partial(_build, layer, *getattr(layer, size))
+        yield from layer_cases("conv", layer.name, build)
+
+
+def _build(layer, x, o):
+    n, c, *extents = x
+    axes = len(extents)
+    windows = [
+        kernels.geometry.output_size(*axis, 1)
+        for axis in zip(
+            extents, layer.kernel_size, [layer.stride] * axes, layer.padding, strict=True
+        )
+    ]
+    positions, taps = n * math.prod(windows), math.prod(layer.kernel_size)
+    flop = 2 * positions * o * c * taps
+    convolve = {1: ops.conv1d, 2: ops.conv2d}[axes]
+    return Layer(
+        ours=functools.partial(convolve, stride=layer.stride, padding=layer.padding),
+        theirs=_torch_convolution(layer),
+        inputs=drawn(x=x, w=(o, c, *layer.kernel_size), b=(o,)),
+        terms={"y": c * taps, "dx": o * taps, "dw": positions, "db": positions},
+        flop=(flop, 2 * flop),  # the additions of the bias are not counted
+        channels_last=axes == 2,
+    )
+
+
+def _torch_convolution(layer):
+    """Return the layer in PyTorch, which pads both sides alike: an uneven rest is padded before."""
+    convolve = {1: functional.conv1d, 2: functional.conv2d}[len(layer.padding)]
+    even = [min(sides) for sides in layer.padding]
+    rest = [
+        side - both
+        for sides, both in zip(reversed(layer.padding), reversed(even), strict=True)
+        for side in sides
+    ]
+
+    def convolution(x, w, b):
+        return convolve(functional.pad(x, rest) if any(rest) else x, w, b, layer.stride, even)
+
+    return convolution

@@ -1,0 +1,122 @@
+"""One differentiable function by minicnn and by PyTorch: its forward pass, and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Case, Problem, drawn
+from minicnn import Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One differentiable function on both sides, and the numbers that it is given.
+
+    Parameters
+    ----------
+    ours, theirs : callable
+        From the inputs and then the constants, by position, to one tensor.
+    inputs : mapping from name to float32 array
+        The gradient of each of them is part of the work.
+    terms : mapping from "y" and the gradients "d" + name to the number of summed terms
+    flop : (float, float)
+        The operations of the forward pass and of all gradients together.
+    constants : mapping from name to array
+        Arguments without a gradient, such as labels.
+    channels_last : bool
+        Whether PyTorch runs in its second layout too.
+    """
+
+    ours: Callable[..., Tensor]
+    theirs: Callable[..., torch.Tensor]
+    inputs: Mapping[str, np.ndarray]
+    terms: Mapping[str, float]
+    flop: tuple[float, float]
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    channels_last: bool = False
+
+    def forward(self) -> Problem:
+        """Return the forward pass; no input requires a gradient, so neither side keeps a tape."""
+        inputs = [*map(Tensor, self.inputs.values()), *self.constants.values()]
+
+        def theirs(tensors, constants):
+            return lambda: (self.theirs(*tensors, *constants),)
+
+        return Problem(
+            ours=lambda: lambda: (self.ours(*inputs).data,),
+            theirs=self._in_layouts(theirs),
+            terms={"y": self.terms["y"]},
+            flop=self.flop[0],
+            traffic=_bytes(self.inputs) + _bytes(self.constants) + self._output().nbytes,
+            shapes=self._shapes(),
+        )
+
+    def gradients(self) -> Problem:
+        """Return the gradients of all inputs; the forward pass before them is off the clock."""
+        dy = drawn(seed=1, dy=self._output().shape)["dy"]
+
+        def ours():
+            leaves = [Tensor(array, requires_grad=True) for array in self.inputs.values()]
+            y = self.ours(*leaves, *self.constants.values())
+
+            def backward():
+                y.backward(dy)
+                return [leaf.grad for leaf in leaves]
+
+            return backward
+
+        def theirs(tensors, constants, their_dy):
+            leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+            y = self.theirs(*leaves, *constants)
+            return lambda: torch.autograd.grad(y, leaves, their_dy)
+
+        return Problem(
+            ours=ours,
+            theirs=self._in_layouts(theirs, dy),
+            terms={f"d{name}": self.terms[f"d{name}"] for name in self.inputs},
+            flop=self.flop[1],
+            traffic=2 * _bytes(self.inputs) + _bytes(self.constants) + dy.nbytes,
+            shapes=self._shapes(),
+        )
+
+    def _in_layouts(self, side, *more):
+        """Return a side per layout, of the inputs, the constants and `more` arrays as tensors."""
+        layouts = {"default": lambda tensor: tensor}
+        if self.channels_last:
+            layouts["channels_last"] = _channels_last
+        # Copies, because batch norm moves its statistics.
+        constants = [torch.from_numpy(array.copy()) for array in self.constants.values()]
+        sides = {}
+        for name, convert in layouts.items():
+            inputs = [convert(torch.from_numpy(array)) for array in self.inputs.values()]
+            others = [convert(torch.from_numpy(array)) for array in more]
+            sides[name] = partial(side, inputs, constants, *others)
+        return sides
+
+    def _output(self):
+        """Return what both sides are to compute, for its shape and size."""
+        arrays = [*self.inputs.values(), *(array.copy() for array in self.constants.values())]
+        return self.theirs(*map(torch.from_numpy, arrays))
+
+    def _shapes(self):
+        return {name: array.shape for name, array in {**self.inputs, **self.constants}.items()}
+
+
+def layer_cases(topic: str, name: str, build: Callable[[], Layer]) -> Iterator[Case]:
+    """Yield the two cases of a layer, "forward" and "gradients"."""
+    yield Case(topic, name, "forward", lambda: build().forward())
+    yield Case(topic, name, "gradients", lambda: build().gradients())
+
+
+def _channels_last(tensor):
+    """Return images in PyTorch's second layout, and anything else as it is."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _bytes(arrays):
+    return sum(array.nbytes for array in arrays.values())

@@ -1,0 +1,126 @@
+"""What figures are measured on: the machine, its limits, the threads in use, and all versions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import minicnn as mc
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a machine can do: multiply-adds [FLOP/s], 2 FLOP each, and memory traffic [bytes/s]."""
+
+    flops: float
+    bandwidth: float
+
+    def bound(self, flop: float, traffic: float) -> tuple[str, float]:
+        """Return which limit is nearer under the roofline, and the seconds that it asks for.
+
+        Williams, Waterman & Patterson, "Roofline", Communications of the ACM 52(4), 2009.
+        """
+        compute, memory = flop / self.flops, traffic / self.bandwidth
+        return ("compute", compute) if compute > memory else ("memory", memory)
+
+
+def measure_limits(threads: int, size: int) -> Limits:
+    """Measure a float32 product of size x size matrices and a copy of 16 of them, through NumPy.
+
+    The best of several counts. A kernel that beats NumPy's matrix product exceeds the first limit,
+    and one whose arrays stay in the cache the second.
+    """
+    a, b, product = np.ones((3, size, size), np.float32)
+    multiply = _best(lambda: np.matmul(a, b, out=product))
+    source, target = np.ones((2, 16 * size * size), np.float32)
+    parts = np.array_split(target, threads), np.array_split(source, threads)
+    with ThreadPoolExecutor(threads) as pool:  # NumPy itself copies with one thread
+        copy = _best(lambda: list(pool.map(np.copyto, *parts)))
+    return Limits(flops=2 * size**3 / multiply, bandwidth=2 * source.nbytes / copy)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch, NumPy's BLAS and Numba use this many threads inside the block."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before[0])
+            numba.set_num_threads(before[1])
+
+
+def describe() -> dict[str, Any]:
+    """Return the processor, its cores, the memory [bytes or None], the system and NumPy's BLAS."""
+    return {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "memory": _memory(),
+        "system": platform.platform(),
+        # The architecture that a BLAS takes this processor for can halve its speed.
+        "blas": [
+            f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip()
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas"
+        ],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of every library that has a part in the figures."""
+    return {
+        "python": platform.python_version(),
+        "minicnn": mc.__version__,
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of this checkout, marked if files differ from it; None outside one."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:  # there is no git
+        return None
+    return done.stdout.strip() or None
+
+
+def _processor():
+    with contextlib.suppress(OSError, StopIteration):  # Linux keeps the full name here
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).split(": ")[1]
+    return platform.processor() or platform.machine()
+
+
+def _memory():
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _best(function: Callable[[], Any], repeats=7):
+    """Return the shortest time of a call [s], after one to warm up."""
+    times = []
+    for _ in range(1 + repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])

@@ -1,0 +1,72 @@
+"""Batch and local response normalisation, forward and the gradients of input, scale and shift."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch.nn import functional
+
+from benchmarks.harness import Case, drawn
+from benchmarks.layer import Layer, layer_cases
+from minicnn import ops
+
+# layer, full, toy: the inputs of batch norm
+BATCH_NORM = (
+    ("ResNet stem", (8, 64, 112, 112), (1, 4, 14, 14)),
+    ("ResNet last", (8, 512, 7, 7), (2, 16, 7, 7)),
+    ("FCN-4 first", (2, 128, 96, 1366), (1, 8, 24, 64)),
+    ("SampleCNN first", (8, 128, 19683), (2, 16, 243)),
+    ("CREPE first", (32, 1024, 256), (2, 16, 64)),
+)
+RESPONSE_NORM = (("AlexNet first", (16, 96, 55, 55), (1, 8, 13, 13)),)
+
+# Operations per element, forward and back, where what belongs to a channel is computed once for it
+# and a power counts as one: mean 1, variance 3, scale and shift 2; and so on.
+FLOP = {"training": (6, 9), "evaluation": (2, 5), "response": (9, 12)}
+# Averages round no worse the more values they take, as long as their sums are cut into blocks.
+BLOCKED = 64
+
+
+def cases(size: str) -> Iterator[Case]:
+    """Yield the cases of this topic, at "full" or "toy" size."""
+    for name, *shapes in BATCH_NORM:
+        for mode in ("training", "evaluation"):
+            build = functools.partial(_batch_norm, shapes[size == "toy"], mode)
+            yield from layer_cases("norm", f"batch norm, {name}, {mode}", build)
+    for name, *shapes in RESPONSE_NORM:
+        build = functools.partial(_response_norm, shapes[size == "toy"])
+        yield from layer_cases("norm", f"response norm, {name}", build)
+
+
+def _batch_norm(shape, mode):
+    c = shape[1]
+    count, training = math.prod(shape) // c, mode == "training"
+    statistics = {"mean": np.zeros(c, np.float32), "variance": np.ones(c, np.float32)}
+    return Layer(
+        ours=lambda x, w, b, mean, variance: ops.batch_norm(
+            x, mean, variance, w, b, training=training
+        ),
+        theirs=lambda x, w, b, mean, variance: functional.batch_norm(
+            x, mean, variance, w, b, training
+        ),
+        inputs=drawn(x=shape, w=(c,), b=(c,)),
+        terms={"y": BLOCKED, "dx": BLOCKED, "dw": count, "db": count},
+        flop=tuple(operations * math.prod(shape) for operations in FLOP[mode]),
+        constants=statistics,
+        channels_last=len(shape) == 4,
+    )
+
+
+def _response_norm(shape):
+    options = dict(size=5, alpha=5e-4, beta=0.75, k=2.0)
+    return Layer(
+        ours=lambda x: ops.local_response_norm(x, **options),
+        theirs=lambda x: functional.local_response_norm(x, **options),
+        inputs=drawn(x=shape),
+        terms={"y": 5, "dx": 5},
+        flop=tuple(operations * math.prod(shape) for operations in FLOP["response"]),
+        channels_last=True,
+    )

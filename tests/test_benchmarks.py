@@ -1,0 +1,379 @@
+"""Benchmarks verify before they time, take turns, and report what they measured."""
+
+import dataclasses
+import itertools
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("threadpoolctl")
+
+from benchmarks import __main__ as command_line  # noqa: E402
+from benchmarks import conv, dropout, harness, machine, models, optim  # noqa: E402
+from benchmarks.harness import Case, Problem, WrongResult  # noqa: E402
+from benchmarks.layer import Layer  # noqa: E402
+from benchmarks.machine import Limits  # noqa: E402
+from minicnn import models as our_models  # noqa: E402
+from minicnn import ops  # noqa: E402
+
+TOY = ("--size", "toy", "--threads", "1", "--repeats", "3", "--seconds", "0.1")
+LIMITS = Limits(flops=100.0, bandwidth=10.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return where one run of all benchmarks left its files."""
+    output = tmp_path_factory.mktemp("results")
+    command_line.main([*TOY, "--output", str(output)])
+    return output
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    (path,) = folder.glob("*.json")
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def records(report):
+    return report["runs"][0]["cases"]
+
+
+class Clock:
+    """A clock that stands still, except for what `advance` adds."""
+
+    def __init__(self):
+        self.now, self.readings = 0.0, 0
+
+    def __call__(self):
+        self.readings += 1
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+def problem(ours, theirs, **options):
+    """Return the problem whose two sides return these arrays."""
+    return Problem(
+        ours=lambda: lambda: [np.asarray(ours, np.float32)],
+        theirs={"default": lambda: lambda: [torch.tensor(theirs)]},
+        **{"terms": {"y": 1}, "flop": 50.0, "traffic": 20.0, "shapes": {"x": (2, 3)}, **options},
+    )
+
+
+def case(built):
+    return Case("conv", "a layer", "forward", lambda: built)
+
+
+def test_every_case_of_every_topic_is_in_the_report_and_in_the_table(folder, records):
+    cases = [
+        (topic, each.name, each.work)
+        for topic in command_line.TOPICS
+        for each in sys.modules[f"benchmarks.{topic}"].cases("toy")
+    ]
+    assert [(r["topic"], r["case"], r["work"]) for r in records] == cases
+    (path,) = folder.glob("*.md")
+    rows = [line.split(" | ")[:2] for line in path.read_text().splitlines() if line[:2] == "| "]
+    shown = [(name.removeprefix("| "), work) for name, work in rows if name != "| case"]
+    assert shown == [(name, work) for _, name, work in cases]
+
+
+def test_every_file_with_cases_is_a_topic():
+    files = Path(command_line.__file__).parent.glob("*.py")
+    assert {f.stem for f in files if "\ndef cases(" in f.read_text()} == set(command_line.TOPICS)
+
+
+def test_full_size_has_the_same_cases_as_toy_size():
+    for topic in command_line.TOPICS:
+        module = sys.modules[f"benchmarks.{topic}"]
+        full, toy = ([(c.name, c.work) for c in module.cases(size)] for size in ("full", "toy"))
+        assert full == toy
+
+
+def test_a_report_says_what_was_measured_on(report):
+    assert report["size"] == "toy"
+    assert report["machine"]["cpu"]
+    assert report["machine"]["cores"] >= 1
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["versions"].keys() == {"python", "minicnn", "numpy", "numba", "torch"}
+    (run,) = report["runs"]
+    assert run["threads"] == 1
+    assert all(limit > 0 for limit in run["limits"].values())
+
+
+def test_all_figures_are_finite_and_positive(records):
+    for record in records:
+        assert 0 <= record["tolerance_used"] <= 1
+        sides = [record["ours"], *record["pytorch"].values()]
+        figures = [v for side in sides for k, v in side.items() if k != "seconds"]
+        figures += [second for side in sides for second in side["seconds"]]
+        figures += [record["ratio"], *record["paired"].values(), record["flop"], record["bytes"]]
+        assert all(math.isfinite(figure) and figure > 0 for figure in figures), record
+
+
+def test_the_ratio_is_the_quotient_of_the_medians_against_the_fastest_layout(records):
+    for record in records:
+        fastest = min(side["median"] for side in record["pytorch"].values())
+        assert record["pytorch"][record["fastest"]]["median"] == fastest
+        assert record["ratio"] == pytest.approx(fastest / record["ours"]["median"])
+
+
+def test_medians_and_rates_follow_from_the_raw_seconds(records):
+    for record in records:
+        for side in (record["ours"], *record["pytorch"].values()):
+            assert side["median"] == pytest.approx(statistics.median(side["seconds"]))
+            assert side["gflops"] * side["median"] * 1e9 == pytest.approx(record["flop"])
+            assert side["gbytes"] * side["median"] * 1e9 == pytest.approx(record["bytes"])
+
+
+def test_images_are_compared_in_both_layouts_and_sequences_in_one(records):
+    layouts = {r["case"]: set(r["pytorch"]) for r in records if r["topic"] == "conv"}
+    assert layouts["ResNet stem"] == {"default", "channels_last"}
+    assert layouts["CREPE second"] == {"default"}
+
+
+def test_a_wrong_result_raises_before_the_clock_is_read():
+    clock = Clock()
+    wrong = case(problem([1.0, 2.1], [1.0, 2.0]))
+    message = "conv, a layer, forward: default: y differs by 0.1 from .* whose largest value is 2"
+    with pytest.raises(WrongResult, match=message):
+        harness.benchmark(wrong, LIMITS, repeats=3, seconds=1, clock=clock)
+    assert clock.readings == 0
+
+
+@pytest.mark.parametrize(
+    ("ours", "message"),
+    [
+        ([1.0], r"y is float32 \(1,\), PyTorch's is float32 \(2,\)"),
+        ([1.0, math.nan], "y differs by nan"),
+        ([1.0, -2.0], "y differs by 4"),
+    ],
+)
+def test_results_of_another_shape_or_value_are_wrong(ours, message):
+    with pytest.raises(WrongResult, match=message):
+        problem(ours, [1.0, 2.0]).verify()
+
+
+def test_a_missing_result_is_wrong():
+    with pytest.raises(WrongResult, match="1 results of minicnn and 1 of PyTorch for dx, dw"):
+        problem([1.0], [1.0], terms={"dx": 1, "dw": 1}).verify()
+
+
+def test_more_summed_terms_allow_more_rounding():
+    ours, theirs = [1.0, 1.0 + 4e-6], [1.0, 1.0]
+    with pytest.raises(WrongResult, match="1 summed terms allow 9.54e-07"):
+        problem(ours, theirs).verify()
+    assert 0.4 < problem(ours, theirs, terms={"y": 100}).verify() < 0.5
+
+
+def test_a_wrong_gradient_of_a_layer_raises():
+    right = {"x": harness.drawn(x=(3, 4))["x"]}
+    layer = Layer(
+        ours=lambda x: 2 * x,
+        theirs=lambda x: x + x.detach(),  # the same value, half of the gradient
+        inputs=right,
+        terms={"y": 1, "dx": 1},
+        flop=(1, 1),
+    )
+    assert layer.forward().verify() == 0
+    with pytest.raises(WrongResult, match="dx differs by"):
+        layer.gradients().verify()
+
+
+def test_both_sides_of_a_convolution_return_all_three_gradients():
+    first, *_ = conv.cases("toy")
+    gradients = next(case for case in conv.cases("toy") if case.work == "gradients")
+    shapes = gradients.build().shapes
+    for side in (gradients.build().ours, *gradients.build().theirs.values()):
+        assert [tuple(dx.shape) for dx in side()()] == [shapes["x"], shapes["w"], shapes["b"]]
+    assert first.work == "forward"
+
+
+def test_a_layer_counts_two_operations_per_multiply_add_and_each_array_once():
+    layer = conv.Convolution("tiny", ((2, 3, 5, 5), 4), ((2, 3, 5, 5), 4), (3, 3), 1, conv.NONE)
+    built = conv._build(layer, *layer.full)
+    forward, gradients = built.forward(), built.gradients()
+    x, w, b, y = 2 * 3 * 5 * 5, 4 * 3 * 3 * 3, 4, 2 * 4 * 3 * 3
+    assert forward.flop == 2 * y * 3 * 3 * 3
+    assert gradients.flop == 2 * forward.flop
+    assert forward.traffic == 4 * (x + w + b + y)
+    assert gradients.traffic == 4 * (2 * (x + w + b) + y)
+
+
+def test_dropout_that_does_not_scale_is_wrong():
+    with pytest.raises(WrongResult, match="not scaled"):
+        dropout._check(lambda x, p, rng: ops.dropout(x, p, rng=rng) * 0.9, (50, 50))
+
+
+def test_dropout_that_keeps_too_much_is_wrong():
+    with pytest.raises(WrongResult, match=r"of 2500 are kept, not 0.5 \+- 0.05"):
+        dropout._check(lambda x, p, rng: 2 * x, (50, 50))
+
+
+def test_an_optimiser_that_takes_another_step_is_wrong():
+    nesterov = dataclasses.replace(optim.STEPS[0], their_options={"nesterov": True})
+    with pytest.raises(WrongResult, match=r"w\[0\] differs"):
+        optim._build(nesterov, [(5, 4)]).verify()
+
+
+def test_a_model_that_computes_something_else_is_wrong():
+    class Other(models.LeNet5):
+        def forward(self, x):
+            return super().forward(x.abs())
+
+    other = dataclasses.replace(models.NETWORKS[0], twin=Other)
+    with pytest.raises(WrongResult, match="float64: loss differs"):
+        models._training(other, "toy").verify()
+    with pytest.raises(WrongResult, match="logits differs"):
+        models._inference(other, "toy").verify()
+
+
+def test_every_network_is_available():
+    assert {network.model for network in models.NETWORKS} <= set(our_models.available())
+
+
+def test_sides_take_turns_after_one_call_of_each():
+    clock, calls = Clock(), []
+
+    def side(name):
+        def call():
+            calls.append(name)
+            clock.advance(1)
+
+        return lambda: call
+
+    harness.alternate([side("a"), side("b")], 3, 100, clock=clock)
+    assert "".join(calls) == "ab" + "ab" * 3
+
+
+def test_preparation_is_off_the_clock():
+    clock = Clock()
+
+    def side():
+        clock.advance(100)
+        return lambda: clock.advance(2)
+
+    assert harness.alternate([side], 3, math.inf, clock=clock) == [[2, 2, 2]]
+
+
+def test_a_fast_call_is_repeated_within_one_reading():
+    clock, calls = Clock(), itertools.count()
+
+    def call():
+        next(calls)
+        clock.advance(1e-4)
+
+    (readings,) = harness.alternate([lambda: call], 4, 1, clock=clock)
+    assert readings == pytest.approx([1e-4] * 4)
+    assert next(calls) == 1 + 4 * 10
+
+
+def test_the_time_of_a_case_ends_it_but_not_before_the_third_turn():
+    clock = Clock()
+    side = lambda: lambda: clock.advance(2)  # noqa: E731
+    assert len(harness.alternate([side], 20, 11, clock=clock)[0]) == 6
+    assert len(harness.alternate([side], 20, 1, clock=clock)[0]) == 3
+
+
+def test_quartiles_are_those_of_the_sorted_values():
+    assert harness.quartiles([5, 1, 4, 2, 3]) == {"lower": 2, "median": 3, "upper": 4}
+
+
+def test_figures_come_from_the_seconds_of_each_turn():
+    clock, durations = Clock(), {"ours": iter([0, 1, 2, 4]), "theirs": iter([0, 3, 4, 4])}
+
+    def side(name, result):
+        def call():
+            clock.advance(next(durations[name]) if clock.readings else 0)
+            return result
+
+        return lambda: call
+
+    both = problem([1.0], [1.0])
+    both = dataclasses.replace(
+        both,
+        ours=side("ours", both.ours()()),
+        theirs={"default": side("theirs", both.theirs["default"]()())},
+    )
+    harness_calls = dict(repeats=3, seconds=math.inf, clock=clock)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "MOST_CALLS", 1)
+        record = harness.benchmark(case(both), LIMITS, **harness_calls)
+    assert record["ours"]["seconds"] == [1, 2, 4]
+    assert record["pytorch"]["default"]["seconds"] == [3, 4, 4]
+    assert record["ratio"] == 4 / 2
+    assert record["paired"] == {"lower": 1.5, "median": 2, "upper": 2.5}
+    assert record["bound"] == "memory"  # 20 bytes take 2 s, 50 operations half a second
+    assert record["ours"]["fraction"] == 2 / 2
+    assert record["pytorch"]["default"]["fraction"] == 2 / 4
+
+
+def test_the_nearer_limit_under_the_roofline_decides():
+    assert LIMITS.bound(flop=50, traffic=20) == ("memory", 2.0)
+    assert LIMITS.bound(flop=500, traffic=20) == ("compute", 5.0)
+
+
+def test_threads_hold_inside_the_block_only():
+    before = torch.get_num_threads()
+    with machine.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_a_folder_without_git_has_no_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert machine.commit() is None
+
+
+def test_a_missing_pytorch_is_explained(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main(["conv"])
+    assert "torch not installed" in stopped.value.code
+    assert "pip install 'minicnn[bench]'" in stopped.value.code
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convolution"], "no topic convolution; there are conv, pool"),
+        (["conv", "--threads", "0"], "--threads and --repeats take whole numbers from 1"),
+        (["conv", "--repeats", "0"], "--threads and --repeats take whole numbers from 1"),
+    ],
+)
+def test_a_wrong_argument_is_explained(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_only_the_cases_of_a_name_run_for_each_number_of_threads(tmp_path, capsys):
+    options = ["conv", *TOY, "--threads", "1", "2", "--only", "crepe"]
+    report = command_line.main([*options, "--output", str(tmp_path)])
+    assert [run["threads"] for run in report["runs"]] == [1, 2]
+    names = [[record["case"] for record in run["cases"]] for run in report["runs"]]
+    assert names == [["CREPE first", "CREPE first", "CREPE second", "CREPE second"]] * 2
+    printed = capsys.readouterr()
+    assert printed.out.count("| CREPE second | gradients |") == 2
+    assert "case/s" in printed.err  # the progress bar
+
+
+def test_a_name_that_no_case_has_is_explained(tmp_path):
+    with pytest.raises(SystemExit, match="no case of conv is named 'transformer'"):
+        command_line.main(["conv", "--only", "transformer", "--output", str(tmp_path)])
+
+
+def test_nothing_is_written_when_a_result_is_wrong(tmp_path, monkeypatch):
+    wrong = case(problem([1.0], [2.0]))
+    monkeypatch.setattr(conv, "cases", lambda size: [wrong])
+    with pytest.raises(WrongResult):
+        command_line.main(["conv", *TOY, "--output", str(tmp_path)])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,86 @@
+"""Every example runs from start to end, prints one JSON object last, and draws its pictures."""
+
+import gzip
+import importlib.util
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+root = Path(__file__).parents[1]
+scripts = sorted((root / "examples").glob("*.py"))
+
+
+def load(name):
+    specification = importlib.util.spec_from_file_location(name, root / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("script", scripts, ids=lambda path: path.stem)
+def test_an_example_prints_its_figures_as_the_last_line(script, tmp_path):
+    command = [sys.executable, script, "--epochs", "2", "--output", tmp_path / "run"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    figures = json.loads(result.stdout.splitlines()[-1])
+    assert figures["example"] == script.stem
+    assert figures["seconds"] > 0
+    assert "epoch 2/2" in result.stderr
+
+
+def mnist_files(folder, compress):
+    """Write images of digits as MNIST has them: two shades by label, so that they can be learnt."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 64), ("t10k", 32)):
+        labels = rng.integers(10, size=count).astype(np.uint8)
+        images = rng.integers(0, 50, (count, 28, 28)).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[2 * label : 2 * label + 6] += 200
+        for name, values in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):  # fmt: skip
+            header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+            content = header + values.tobytes()
+            if compress:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            else:
+                (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("variant", ["paper", "modern"])
+def test_lenet5_reads_mnist_files_draws_and_resumes(tmp_path, compress, variant):
+    lenet5 = load("lenet5")
+    mnist_files(tmp_path, compress)
+    arguments = ["--data", str(tmp_path), "--variant", variant, "--output", str(tmp_path / "run")]
+    figures = lenet5.main([*arguments, "--epochs", "1"])
+    assert figures["test_images"] == 32
+    assert figures["parameters"] == {"paper": 60_000, "modern": 61_706}[variant]
+    figures = lenet5.main([*arguments, "--epochs", "2", "--resume"])
+    assert figures["epochs"] == 2
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert written == {
+        "best.safetensors", "last.safetensors", "log.jsonl", "curves.png",
+        "filters_and_feature_maps.png", "confusion.png",
+    }  # fmt: skip
+    assert all((tmp_path / "run" / name).stat().st_size > 1000 for name in written - {"log.jsonl"})
+
+
+def test_lenet5_names_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
+        load("lenet5").main(["--data", str(tmp_path)])
+
+
+def test_lenet5_needs_to_know_what_to_resume(capsys):
+    with pytest.raises(SystemExit):
+        load("lenet5").main(["--resume"])
+    assert "--resume needs the --output of the run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_lenet5_reads_98_percent_of_the_held_out_digits_in_under_a_minute(tmp_path):
+    figures = load("lenet5").main(["--output", str(tmp_path / "run")])
+    assert figures["test_accuracy"] >= 0.98
+    assert figures["seconds"] < 60

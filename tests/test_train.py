@@ -1,0 +1,328 @@
+"""The training loop: what it records, how it stops, what it keeps, and exact resumption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minicnn as mc
+from minicnn import data, nn, ops, optim
+
+rng = np.random.default_rng(0)
+inputs = rng.standard_normal((48, 4)).astype(np.float32)
+labels = (inputs[:, 0] + inputs[:, 1] > 0).astype(int)
+
+
+def accuracy(outputs, targets):
+    return (outputs.argmax(axis=1) == targets).mean()
+
+
+def noisy(x, label, *, rng):
+    return x + rng.normal(0, 0.1, x.shape).astype(np.float32), label
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def parts(seed=0, lr=0.05):
+    """Return a model with every source of randomness, and what trains it."""
+    mc.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Dropout(0.1, rng=seed),
+        nn.Linear(8, 2),
+    )  # fmt: skip
+    train = data.DataLoader(data.ArrayDataset(inputs, labels), 8, shuffle=True, transform=noisy)
+    valid = data.DataLoader(data.ArrayDataset(inputs, labels), 48)
+    return model, train, valid, optim.Adam(model.parameters(), lr=lr)
+
+
+def run(epochs, folder=None, resume=False, stop_after=None, seed=0, **options):
+    model, train, valid, optimizer = parts(seed)
+    seen = []
+
+    def loss(outputs, target):
+        seen.append(1)
+        if stop_after is not None and len(seen) > stop_after:
+            raise InterruptionError
+        return ops.cross_entropy(outputs, target)
+
+    settings = dict(metrics={"accuracy": accuracy}, schedule=optim.cosine_decay(6), progress=False)
+    history = mc.fit(
+        model,
+        train,
+        loss,
+        optimizer,
+        epochs=epochs,
+        valid=valid,
+        checkpoint=folder,
+        resume=resume,
+        **{**settings, **options},
+    )
+    return model, history
+
+
+def weights(model):
+    return {name: array.copy() for name, array in model.state_dict().items()}
+
+
+def equal(one, other):
+    return (
+        all(np.array_equal(one[name], other[name]) for name in one) and one.keys() == other.keys()
+    )
+
+
+def without_time(history):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in history]
+
+
+def test_fit_learns_and_records_every_epoch():
+    model, history = run(12, schedule=None)
+    assert [record["epoch"] for record in history] == list(range(1, 13))
+    assert history[0].keys() == {
+        "epoch", "lr_factor", "train_loss", "valid_loss", "valid_accuracy", "seconds",
+    }  # fmt: skip
+    assert history[-1]["valid_loss"] < history[0]["valid_loss"]
+    assert history[-1]["valid_accuracy"] > 0.9
+    assert not model.training
+
+
+def test_the_same_seed_trains_the_same_weights():
+    assert equal(weights(run(3)[0]), weights(run(3)[0]))
+    assert not equal(weights(run(3)[0]), weights(run(3, seed=1)[0]))
+
+
+# An epoch has 6 steps and 1 validation batch: interruptions within and between epochs.
+@pytest.mark.parametrize("stop_after", [3, 7, 10, 14, 20, 27, 30, 34, 35])
+def test_an_interrupted_and_resumed_run_has_the_very_weights_of_an_uninterrupted_one(
+    tmp_path, stop_after
+):
+    model, history = run(6, tmp_path / "whole", monitor="train_loss")
+    folder = tmp_path / "broken"
+    with pytest.raises(InterruptionError):
+        run(6, folder, stop_after=stop_after, monitor="train_loss")
+    resumed, second = run(6, folder, resume=True, seed=5, monitor="train_loss")
+    assert equal(weights(model), weights(resumed))
+    assert without_time(history) == without_time(second)
+    for name in ("best", "last"):
+        one, other = (
+            mc.load(tmp_path / run / f"{name}.safetensors") for run in ("whole", "broken")
+        )
+        arrays = [{k: v for k, v in state.items() if hasattr(v, "shape")} for state in (one, other)]
+        assert equal(*arrays)
+
+
+def test_a_killed_process_resumes_too(tmp_path):
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from tests.test_train import run
+        run(400, {str(tmp_path / "run")!r}, patience=1000)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script])
+    log = tmp_path / "run" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 3):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(mc.load(tmp_path / "run" / "last.safetensors")["history"])
+    assert done >= 3
+    model, history = run(done + 2, tmp_path / "run", resume=True, seed=5)
+    expected, _ = run(done + 2)
+    assert len(history) == done + 2
+    assert equal(weights(model), weights(expected))
+    assert len(log.read_text().splitlines()) == done + 2
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+    run(2, tmp_path, monitor="none")
+    longer, history = run(4, tmp_path, resume=True, seed=5, monitor="none")
+    assert len(history) == 4
+    assert equal(weights(longer), weights(run(4, monitor="none")[0]))
+
+
+def test_the_model_ends_with_the_weights_of_the_best_epoch(tmp_path):
+    for folder in (None, tmp_path):
+        scores = iter([0.1, 0.9, 0.3, 0.9])
+        kept = []
+
+        def score(outputs, targets, scores=scores, kept=kept):
+            kept.append(outputs.copy())
+            return next(scores)
+
+        model, history = run(4, folder, metrics={"score": score}, monitor="valid_score", mode="max")
+        assert [record["valid_score"] for record in history] == [0.1, 0.9, 0.3, 0.9]
+        with mc.no_grad():
+            assert np.array_equal(model(mc.Tensor(inputs)).numpy(), kept[1])
+
+
+def test_training_stops_when_patience_is_at_its_end():
+    scores = iter([3.0, 2.0, 2.5, 2.5, 2.1, 1.0])
+    options = dict(metrics={"score": lambda o, t: next(scores)}, monitor="valid_score")
+    _, history = run(6, patience=1, **options)
+    assert len(history) == 4
+
+
+def test_patience_needs_a_validation_and_an_entry_to_watch():
+    model, train, valid, optimizer = parts()
+    arguments = (model, train, ops.cross_entropy, optimizer)
+    with pytest.raises(ValueError, match="patience counts epochs without a better validation"):
+        mc.fit(*arguments, epochs=1, patience=3)
+    with pytest.raises(ValueError, match="monitor 'valid_f1' is not among epoch, "):
+        mc.fit(*arguments, epochs=2, valid=valid, patience=3, monitor="valid_f1", progress=False)
+    with pytest.raises(ValueError, match="mode is 'biggest'; it takes 'min' or 'max'"):
+        mc.fit(*arguments, epochs=1, mode="biggest")
+
+
+def test_a_folder_whose_run_has_no_epoch_yet_is_begun_anew(tmp_path):
+    with pytest.raises(InterruptionError):
+        run(2, tmp_path, stop_after=3)
+    _, history = run(2, tmp_path, seed=1)
+    assert len(history) == 2
+
+
+def test_the_schedule_sets_the_rate_of_every_step():
+    asked = []
+
+    def schedule(epoch, losses):
+        asked.append((epoch, len(losses)))
+        return 0.5
+
+    _, history = run(2, schedule=schedule)
+    assert asked == [(epoch + step / 6, epoch) for epoch in range(2) for step in range(6)]
+    assert history[0]["lr_factor"] == 0.5
+
+
+def test_gradients_are_clipped_before_the_step():
+    model, train, _, _ = parts()
+    before = np.concatenate([p.data.ravel() for p in model.parameters()])
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    mc.fit(model, [next(iter(train))], lambda o, t: ops.cross_entropy(o, t) * 1e6, optimizer,
+           epochs=1, max_grad_norm=0.5, progress=False)  # fmt: skip
+    after = np.concatenate([p.data.ravel() for p in model.parameters()])
+    assert np.linalg.norm(after - before) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_a_log_holds_one_record_per_epoch(tmp_path):
+    _, history = run(3, tmp_path)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == history
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
+    run(1, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match="already holds a run; pass resume=True or another"):
+        run(1, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_is_reported_and_the_last_checkpoint_kept(tmp_path, bad):
+    model, train, valid, optimizer = parts()
+    count = []
+
+    def loss(outputs, target):
+        count.append(1)
+        return ops.cross_entropy(outputs, target) * (bad if len(count) == 6 + 1 + 3 else 1.0)
+
+    with pytest.raises(
+        FloatingPointError, match=rf"the loss is {bad} at epoch 2, step 3; .* 1 epochs before"
+    ):
+        mc.fit(
+            model,
+            train,
+            loss,
+            optimizer,
+            epochs=4,
+            valid=valid,
+            checkpoint=tmp_path,
+            progress=False,
+        )
+    state = mc.load(tmp_path / "last.safetensors")
+    assert len(state["history"]) == 1
+    assert all(np.isfinite(v).all() for v in state.values() if hasattr(v, "shape"))
+
+
+def test_a_validation_loss_that_is_not_finite_is_reported(tmp_path):
+    model, train, _, optimizer = parts()
+    poisoned = [(np.full((1, 4), np.nan, np.float32), np.array([0]))]
+    with pytest.raises(FloatingPointError, match="the validation loss is nan at epoch 1;"):
+        mc.fit(model, train, ops.cross_entropy, optimizer, epochs=1, valid=poisoned, progress=False)
+
+
+def test_a_checkpoint_of_another_model_or_of_another_kind_is_refused(tmp_path):
+    run(1, tmp_path)
+    _, train, _, _ = parts()
+    other = nn.Linear(4, 2)
+    with pytest.raises(ValueError, match="load_state_dict: Linear: missing weight"):
+        mc.fit(
+            other, train, ops.cross_entropy, optim.SGD(other.parameters()), epochs=2,
+            checkpoint=tmp_path, resume=True,
+        )  # fmt: skip
+    mc.save(tmp_path / "last.safetensors", {"weight": np.ones(1)})
+    with pytest.raises(ValueError, match="is no checkpoint of fit; it lacks history, generators"):
+        run(2, tmp_path, resume=True)
+
+
+def test_a_truncated_checkpoint_is_refused_and_left_alone(tmp_path):
+    run(1, tmp_path)
+    last = tmp_path / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-10])
+    before = last.read_bytes()
+    with pytest.raises(ValueError, match="is no whole safetensors file"):
+        run(2, tmp_path, resume=True)
+    assert last.read_bytes() == before
+
+
+def test_no_batches_are_an_error():
+    model, _, _, optimizer = parts()
+    with pytest.raises(ValueError, match="fit: train yields no batches"):
+        mc.fit(model, [], ops.cross_entropy, optimizer, epochs=1, progress=False)
+    with pytest.raises(ValueError, match="evaluate: there are no batches"):
+        mc.evaluate(model, [], ops.cross_entropy)
+
+
+def test_evaluate_weighs_batches_by_their_size_and_restores_the_mode():
+    model, _, _, _ = parts()
+    uneven = [(inputs[:40], labels[:40]), (inputs[40:], labels[40:])]
+    one = mc.evaluate(model, uneven, ops.cross_entropy, {"accuracy": accuracy})
+    whole = mc.evaluate(model, [(inputs, labels)], ops.cross_entropy, {"accuracy": accuracy})
+    assert one == pytest.approx(whole)
+    assert model.training
+
+
+def test_models_of_several_inputs_get_all_but_the_target():
+    class Sum(nn.Module):
+        def __init__(self):
+            self.scale = nn.Parameter(np.ones(1, np.float32))
+
+        def forward(self, a, b):
+            return (a + b) * self.scale
+
+    model = Sum()
+    batch = tuple(np.full((3, 1), value, np.float32) for value in (1, 2, 6))
+    mc.fit(model, [batch], ops.mse_loss, optim.SGD(model.parameters(), lr=0.05), epochs=30,
+           progress=False)  # fmt: skip
+    assert model.scale.item() == pytest.approx(2, abs=1e-3)
+
+
+def test_a_progress_bar_shows_epoch_loss_and_scores(capfd):
+    run(2, progress=True)
+    shown = capfd.readouterr().err
+    assert "epoch 2/2" in shown
+    assert "12/12" in shown
+    assert "valid_loss=" in shown
+
+
+def test_an_unwritable_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        run(1, tmp_path / "file" / "run")
+    assert os.listdir(tmp_path) == ["file"]
