@@ -31,7 +31,14 @@ setup(
     packages=packages,
     package_dir=package_dir,
     package_data={"minicnn": ["py.typed"]},
-    install_requires=["numpy>=2.0", "numba>=0.61", "scipy>=1.14", "tqdm>=4.66", "safetensors>=0.5"],
+    install_requires=[
+        "numpy>=2.0",
+        "numba>=0.61",
+        "scipy>=1.14",
+        "threadpoolctl>=3.5",
+        "tqdm>=4.66",
+        "safetensors>=0.5",
+    ],
     extras_require={
         "audio": audio,
         "plot": ["matplotlib>=3.9"],
@@ -41,7 +48,7 @@ setup(
         "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
         "test": ["pytest>=8", "hypothesis>=6.100", *examples],
         # The very version that results are compared with; its plain name may bring CUDA libraries.
-        "bench": ["torch==2.13.0", "threadpoolctl>=3.5"],
+        "bench": ["torch==2.13.0"],
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "build>=1.2", "pre-commit>=4"],
     },
     classifiers=[

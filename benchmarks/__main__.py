@@ -35,7 +35,10 @@ NOTES = """\
 Medians, with the quartiles in brackets; in pairs, minicnn stands first. PyTorch is its fastest \
 layout. A ratio above 1 says that minicnn is faster; its quartiles are those of the ratio turn by \
 turn. The limit is the nearer one of multiply-adds and memory, as measured with NumPy: a kernel \
-that beats NumPy's matrix product, or stays in the cache, exceeds it."""
+that beats NumPy's matrix product, or stays in the cache, exceeds it. BUSY marks cases that other \
+programs took more than a quarter of a core from: do not trust them, least of all with several \
+threads."""
+BUSY = 0.25  # [cores]
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -77,7 +80,9 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
                 for case in cases:
                     bar.set_description(f"{case.topic}, {case.name}, {case.work}")
                     budget = dict(repeats=options.repeats, seconds=options.seconds)
-                    records.append(harness.benchmark(case, limits, **budget))
+                    watch = machine.Watch()
+                    record = harness.benchmark(case, limits, **budget)
+                    records.append({**record, "others": watch.cores()})
                     bar.update()
             measured = {"gflops": limits.flops / 1e9, "gbytes": limits.bandwidth / 1e9}
             runs.append({"threads": threads, "limits": measured, "cases": records})
@@ -149,8 +154,9 @@ def _table(topic, cases):
 
 def _row(case):
     ours, theirs, paired = case["ours"], case["pytorch"][case["fastest"]], case["paired"]
+    busy = " BUSY" if (case["others"] or 0) > BUSY else ""
     cells = [
-        case["case"],
+        case["case"] + busy,
         case["work"],
         _spread(ours["median"], ours, 1e3),
         _spread(theirs["median"], theirs, 1e3),

@@ -66,6 +66,23 @@ def threads(count: int) -> Iterator[None]:
             numba.set_num_threads(before[1])
 
 
+class Watch:
+    """Watch what other programs take of the machine from now on.
+
+    One core lost to them can cost two threads a hundredfold, as each waits for the other's share.
+    """
+
+    def __init__(self):
+        self._started, self._before = time.perf_counter(), _seconds_of_others()
+
+    def cores(self) -> float | None:
+        """Return how many cores other programs used on average so far; None where unknown."""
+        if self._before is None:
+            return None
+        used = _seconds_of_others() - self._before
+        return max(used, 0.0) / (time.perf_counter() - self._started)
+
+
 def describe() -> dict[str, Any]:
     """Return the processor, its cores, the memory [bytes or None], the system and NumPy's BLAS."""
     return {
@@ -108,6 +125,17 @@ def _processor():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line for line in lines if line.startswith("model name")).split(": ")[1]
     return platform.processor() or platform.machine()
+
+
+def _seconds_of_others():
+    """Return the seconds that all cores have worked for other programs; None outside Linux."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+    ticks = [int(field) for field in stat.read_text().split(maxsplit=9)[1:9]]
+    waiting = ticks[3] + ticks[4]  # user, nice, system, idle, iowait, irq, softirq, steal
+    own = os.times()
+    return (sum(ticks) - waiting) / os.sysconf("SC_CLK_TCK") - own.user - own.system
 
 
 def _memory():

@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> dict:
     """Train, test, draw; return the figures that are printed at the end."""
     options = parse(arguments)
     mc.manual_seed(options.seed)
+    mc.set_num_threads(options.threads)
     train, test = mnist(options.data) if options.data else scikit_learn_digits()
     folder = options.output or Path("runs", "lenet5", time.strftime("%Y-%m-%d_%H-%M-%S"))
 
@@ -86,6 +87,8 @@ def parse(arguments):
     parser.add_argument("--variant", choices=("paper", "modern"), default="paper")
     parser.add_argument("--data", type=Path, help="folder with the four IDX files of MNIST")
     parser.add_argument("--epochs", type=int, default=50)
+    # The matrices are small: a second thread gains little, and loses much on a busy machine.
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="folder for pictures, log and checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")

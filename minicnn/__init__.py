@@ -9,6 +9,7 @@ if not os.path.isdir(os.path.join(__path__[0], "kernels")):
 from minicnn import data, kernels, models, nn, ops, optim
 from minicnn.autograd import Tensor, gradcheck, no_grad
 from minicnn.checkpoint import load, save
+from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.rng import manual_seed
 from minicnn.summary import summary
 from minicnn.train import evaluate, fit
@@ -20,6 +21,7 @@ __all__ = [
     "data",
     "evaluate",
     "fit",
+    "get_num_threads",
     "gradcheck",
     "kernels",
     "load",
@@ -30,5 +32,6 @@ __all__ = [
     "ops",
     "optim",
     "save",
+    "set_num_threads",
     "summary",
 ]

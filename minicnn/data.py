@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.kernels.threads import set_num_threads
 from minicnn.rng import generator
 
 
@@ -239,8 +240,9 @@ _adopted: tuple = ()
 
 
 def _adopt(dataset, transform):
-    """Keep what the tasks of this worker process use."""
+    """Keep what the tasks of this worker process use, and leave the other cores to the others."""
     global _adopted
+    set_num_threads(1)
     _adopted = dataset, transform
 
 

@@ -56,7 +56,7 @@ class Field:
     @property
     def size(self) -> Number:
         """How many samples an element sees, from the first to the last, the most of all phases."""
-        return _whole(max(map(sub, self.last, self.first)) + 1)
+        return _whole(max(-1, *map(sub, self.last, self.first)) + 1)
 
     @property
     def stride(self) -> Number | None:

@@ -140,9 +140,13 @@ def summary(model: Module, input_shape: Sequence[int], *further_shapes: Sequence
     training = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with no_grad(), intercept(record.call), observe(record.operation):
-            with np.errstate(all="ignore"):  # the values are of no interest, so not log(0) either
-                model(*inputs)
+        with (
+            no_grad(),
+            intercept(record.call),
+            observe(record.operation),
+            np.errstate(all="ignore"),  # log(0) is no matter: nobody looks at the values
+        ):
+            model(*inputs)
     finally:
         for module, mode in training:
             module.training = mode

@@ -4,9 +4,13 @@ import dataclasses
 import itertools
 import json
 import math
+import os
+import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,7 +85,8 @@ def test_every_case_of_every_topic_is_in_the_report_and_in_the_table(folder, rec
     assert [(r["topic"], r["case"], r["work"]) for r in records] == cases
     (path,) = folder.glob("*.md")
     rows = [line.split(" | ")[:2] for line in path.read_text().splitlines() if line[:2] == "| "]
-    shown = [(name.removeprefix("| "), work) for name, work in rows if name != "| case"]
+    shown = [(name.strip("| ").removesuffix(" BUSY"), work) for name, work in rows]
+    shown = [row for row in shown if row != ("case", "work")]
     assert shown == [(name, work) for _, name, work in cases]
 
 
@@ -188,12 +193,9 @@ def test_a_wrong_gradient_of_a_layer_raises():
 
 
 def test_both_sides_of_a_convolution_return_all_three_gradients():
-    first, *_ = conv.cases("toy")
-    gradients = next(case for case in conv.cases("toy") if case.work == "gradients")
-    shapes = gradients.build().shapes
-    for side in (gradients.build().ours, *gradients.build().theirs.values()):
-        assert [tuple(dx.shape) for dx in side()()] == [shapes["x"], shapes["w"], shapes["b"]]
-    assert first.work == "forward"
+    gradients = next(case for case in conv.cases("toy") if case.work == "gradients").build()
+    for side in (gradients.ours, *gradients.theirs.values()):
+        assert [tuple(dx.shape) for dx in side()()] == list(gradients.shapes.values())
 
 
 def test_a_layer_counts_two_operations_per_multiply_add_and_each_array_once():
@@ -327,6 +329,35 @@ def test_threads_hold_inside_the_block_only():
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what others do")
+def test_another_busy_program_is_noticed():
+    watch = machine.Watch()
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert watch.cores() > 0.2
+
+
+def test_the_time_of_others_is_all_but_waiting_and_our_own(monkeypatch):
+    tick = os.sysconf("SC_CLK_TCK")
+    fields = [seconds * tick for seconds in (30, 1, 10, 500, 50, 2, 3, 4, 0, 0)]
+    stat = SimpleNamespace(
+        exists=lambda: True, read_text=lambda: f"cpu {' '.join(map(str, fields))}"
+    )
+    monkeypatch.setattr(machine, "Path", lambda name: stat)
+    monkeypatch.setattr(os, "times", lambda: SimpleNamespace(user=5, system=2))
+    assert machine._seconds_of_others() == 30 + 1 + 10 + 2 + 3 + 4 - 5 - 2
+    stat.exists = lambda: False
+    assert machine.Watch().cores() is None
+
+
+def test_a_case_that_shared_the_machine_is_marked(report):
+    record = report["runs"][0]["cases"][0]
+    marked = {
+        others: command_line._row({**record, "others": others}) for others in (0.1, 0.9, None)
+    }
+    assert [" BUSY |" in row for row in marked.values()] == [False, True, False]
+
+
 def test_a_folder_without_git_has_no_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert machine.commit() is None
@@ -362,7 +393,7 @@ def test_only_the_cases_of_a_name_run_for_each_number_of_threads(tmp_path, capsy
     names = [[record["case"] for record in run["cases"]] for run in report["runs"]]
     assert names == [["CREPE first", "CREPE first", "CREPE second", "CREPE second"]] * 2
     printed = capsys.readouterr()
-    assert printed.out.count("| CREPE second | gradients |") == 2
+    assert len(re.findall(r"\| CREPE second( BUSY)? \| gradients \|", printed.out)) == 2
     assert "case/s" in printed.err  # the progress bar
 
 

@@ -40,7 +40,8 @@ def mnist_files(folder, compress):
         images = rng.integers(0, 50, (count, 28, 28)).astype(np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[2 * label : 2 * label + 6] += 200
-        for name, values in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):  # fmt: skip
+        for name, values in (("images-idx3", images), ("labels-idx1", labels)):
+            name = f"{part}-{name}-ubyte"
             header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
             content = header + values.tobytes()
             if compress:
@@ -49,9 +50,8 @@ def mnist_files(folder, compress):
                 (folder / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
-@pytest.mark.parametrize("variant", ["paper", "modern"])
-def test_lenet5_reads_mnist_files_draws_and_resumes(tmp_path, compress, variant):
+@pytest.mark.parametrize(("variant", "compress"), [("paper", False), ("modern", True)])
+def test_lenet5_reads_mnist_files_draws_and_resumes(tmp_path, variant, compress):
     lenet5 = load("lenet5")
     mnist_files(tmp_path, compress)
     arguments = ["--data", str(tmp_path), "--variant", variant, "--output", str(tmp_path / "run")]
