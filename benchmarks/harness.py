@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import Limits
+from benchmarks.machine import Limits, settle
 
 Call = Callable[[], Sequence[Any]]
 Side = Callable[[], Call]
@@ -29,6 +29,7 @@ Side = Callable[[], Call]
 ROUNDINGS = 8
 SHORTEST = 1e-3  # [s] what is faster than this is called several times per reading of the clock
 MOST_CALLS = 1000
+LONG = 0.05  # [s] what is faster than this is called once before each turn, to wake its threads
 FEWEST_REPEATS = 3
 
 
@@ -141,7 +142,7 @@ def alternate(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[list[float]]:
-    """Time the sides in turns, A B A B, after one call of each to warm up.
+    """Time the sides in turns, A B A B, each once the threads of the other have gone to sleep.
 
     Parameters
     ----------
@@ -156,7 +157,9 @@ def alternate(
     list of list of float [s]
         The seconds per call of each side, turn by turn.
     """
-    calls = [min(math.ceil(SHORTEST / _timed(side, 1, clock)), MOST_CALLS) for side in sides]
+    durations = [_timed(side, 1, 0, clock) for side in sides]
+    calls = [min(math.ceil(SHORTEST / duration), MOST_CALLS) for duration in durations]
+    warming = [int(duration < LONG) for duration in durations]
     readings: list[list[float]] = [[] for _ in sides]
     gc.disable()  # so that one side does not clear away what the other left
     try:
@@ -164,8 +167,8 @@ def alternate(
         for turn in range(repeats):
             if turn >= FEWEST_REPEATS and clock() - started >= seconds:
                 break
-            for side, count, times in zip(sides, calls, readings, strict=True):
-                times.append(_timed(side, count, clock))
+            for side, count, extra, times in zip(sides, calls, warming, readings, strict=True):
+                times.append(_timed(side, count, extra, clock))
     finally:
         gc.enable()
     return readings
@@ -239,10 +242,13 @@ def benchmark(
     }
 
 
-def _timed(side, count, clock):
-    """Return the seconds of one call, averaged over `count` calls that were made ready before."""
-    calls = [side() for _ in range(count)]
+def _timed(side, count, warming, clock):
+    """Return the seconds of one call, averaged over `count` of them after some to warm up."""
+    calls = [side() for _ in range(count + warming)]
+    settle()
+    for call in calls[:warming]:
+        call()
     started = clock()
-    for call in calls:
+    for call in calls[warming:]:
         call()
     return max((clock() - started) / count, 1e-9)  # a coarse clock may not have moved

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
+from minicnn import arithmetic, kernels
 from minicnn.rng import generator
 
 _recording = ContextVar("recording", default=True)
@@ -75,20 +75,15 @@ def primitive(function):
     callable
         The same function on tensors; plain arrays and numbers count as constants.
     """
+    name = function.__name__.strip("_")
 
     @functools.wraps(function)
     def operation(*arguments, **options):
         arrays = [a.data if isinstance(a, Tensor) else a for a in arguments]
         output, gradients = function(*arrays, **options)
         result = Tensor(output)
-        name = function.__name__.strip("_")
         if _recording.get():
-            origins = [_origin(a) if g else None for a, g in zip(arguments, gradients, strict=True)]
-            if any(origin is not None for origin in origins):
-                needed = [
-                    g if o is not None else None for g, o in zip(gradients, origins, strict=True)
-                ]
-                result._node = Node(name, origins, needed)
+            result._node = _record(name, arguments, gradients)
         if (observer := _observer.get()) is not None:
             observer(name, arguments, options, result)
         return result
@@ -113,6 +108,17 @@ def _origin(argument):
     if not isinstance(argument, Tensor):
         return None
     return argument._node or (argument if argument._requires_grad else None)
+
+
+def _record(name, arguments, gradients):
+    """Return the node of an operation, or None where no argument requires a gradient."""
+    parents, needed, wanted = [], [], False
+    for argument, gradient in zip(arguments, gradients, strict=True):
+        origin = None if gradient is None else _origin(argument)
+        parents.append(origin)
+        needed.append(None if origin is None else gradient)
+        wanted = wanted or origin is not None
+    return Node(name, parents, needed) if wanted else None
 
 
 def _sweep(root, grad):
@@ -184,14 +190,7 @@ class Tensor:
     grad: Any
 
     def __init__(self, data: Any, requires_grad: bool = False):
-        if isinstance(data, Tensor):
-            data = data.data
-        if isinstance(data, np.generic):  # what NumPy makes of a result without axes
-            data = np.asarray(data)
-        elif not hasattr(data, "__array_function__"):
-            data = np.asarray(data)
-            data = data.astype(np.float32) if data.dtype == np.float64 else data
-        self.data = data
+        self.data = data if isinstance(data, np.ndarray) else _array(data)
         self.grad = None
         self._node = None
         self._requires_grad = False
@@ -403,6 +402,18 @@ class Tensor:
         return _transpose(self, axes=_sequence(axes) or tuple(reversed(range(self.ndim))))
 
 
+def _array(data):
+    """Return the array that a tensor of this data holds."""
+    if isinstance(data, Tensor):
+        return data.data
+    if isinstance(data, np.generic):  # what NumPy makes of a result without axes
+        return np.asarray(data)
+    if hasattr(data, "__array_function__"):
+        return data
+    array = np.asarray(data)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
 def _sequence(numbers):
     """Return the numbers of `f(2, 3)` and of `f((2, 3))` alike."""
     nested = len(numbers) == 1 and isinstance(numbers[0], (tuple, list))
@@ -418,194 +429,25 @@ def _values(value):
     return value.data if isinstance(value, Tensor) else _operand(value)
 
 
-def broadcast_form(a):
-    """Return what a broadcast gradient must be reduced to. The shape, not the array: it may die."""
-    return np.shape(a), getattr(a, "dtype", None)
-
-
-def reduce_to(form, dy):
-    """Sum a broadcast gradient over the axes that broadcasting repeated."""
-    shape, dtype = form
-    if dy.shape != shape:
-        added = dy.ndim - len(shape)
-        stretched = tuple(
-            added + i for i, extent in enumerate(shape) if extent == 1 != dy.shape[added + i]
-        )
-        dy = dy.sum(axis=(*range(added), *stretched), keepdims=True).reshape(shape)
-    return dy.astype(dtype, copy=False)
-
-
-@primitive
-def _add(a, b):
-    to_a, to_b = broadcast_form(a), broadcast_form(b)
-    return a + b, (lambda dy: reduce_to(to_a, dy), lambda dy: reduce_to(to_b, dy))
-
-
-@primitive
-def _subtract(a, b):
-    to_a, to_b = broadcast_form(a), broadcast_form(b)
-    return a - b, (lambda dy: reduce_to(to_a, dy), lambda dy: reduce_to(to_b, -dy))
-
-
-@primitive
-def _multiply(a, b):
-    to_a, to_b = broadcast_form(a), broadcast_form(b)
-    return a * b, (lambda dy: reduce_to(to_a, dy * b), lambda dy: reduce_to(to_b, dy * a))
-
-
-@primitive
-def _divide(a, b):
-    to_a, to_b = broadcast_form(a), broadcast_form(b)
-    y = a / b
-    return y, (lambda dy: reduce_to(to_a, dy / b), lambda dy: reduce_to(to_b, -dy * y / b))
-
-
-@primitive
-def _power(a, b):
-    to_a, to_b = broadcast_form(a), broadcast_form(b)
-    y = a**b
-
-    def base_grad(dy):
-        # a ** 0 is constant, also at a = 0 where b * a ** (b - 1) would be 0 * inf.
-        slope = np.where(b == 0, 0, b * a ** np.where(b == 0, 1, b - 1)) if np.ndim(b) else None
-        if slope is None:
-            slope = b * a ** (b - 1) if b != 0 else np.zeros_like(a)
-        return reduce_to(to_a, dy * slope)
-
-    def exponent_grad(dy):
-        # Where a is 0, y does not change with b > 0; log(0) would make it nan.
-        return reduce_to(to_b, dy * y * np.log(np.where(a == 0, 1, a)))
-
-    return y, (base_grad, exponent_grad)
-
-
-@primitive
-def _matmul(a, b):
-    # A vector is a row on the left and a column on the right; its axis is dropped afterwards.
-    rows = a if a.ndim > 1 else a[None, :]
-    columns = b if b.ndim > 1 else b[:, None]
-    to_rows, to_columns, to_a, to_b = (
-        broadcast_form(rows),
-        broadcast_form(columns),
-        a.shape,
-        b.shape,
-    )
-    y = a @ b
-
-    def widen(dy):
-        shape = dy.shape
-        shape = shape if len(to_b) > 1 else (*shape, 1)
-        return dy.reshape(shape if len(to_a) > 1 else (*shape[:-1], 1, shape[-1]))
-
-    def a_grad(dy):
-        return reduce_to(to_rows, widen(dy) @ columns.swapaxes(-1, -2)).reshape(to_a)
-
-    def b_grad(dy):
-        return reduce_to(to_columns, rows.swapaxes(-1, -2) @ widen(dy)).reshape(to_b)
-
-    return y, (a_grad, b_grad)
-
-
-@primitive
-def _negative(a):
-    return -a, (lambda dy: -dy,)
-
-
-@primitive
-def _absolute(a):
-    return np.abs(a), (lambda dy: dy * np.sign(a),)
-
-
-@primitive
-def _exp(a):
-    y = np.exp(a)
-    return y, (lambda dy: dy * y,)
-
-
-@primitive
-def _log(a):
-    return np.log(a), (lambda dy: dy / a,)
-
-
-@primitive
-def _sqrt(a):
-    y = np.sqrt(a)
-    return y, (lambda dy: dy / (2 * y),)
-
-
-@primitive
-def _clip(a, *, minimum, maximum):
-    y = np.clip(a, minimum, maximum)
-    return y, (lambda dy: dy * (a == y),)
-
-
-@primitive
-def _astype(a, *, dtype):
-    before = a.dtype
-    return a.astype(dtype, copy=False), (lambda dy: dy.astype(before, copy=False),)
-
-
-def _spread(dy, shape, axis, keepdims):
-    """Repeat a reduced gradient along the axes that the reduction removed."""
-    if axis is not None and not keepdims:
-        axes = axis if isinstance(axis, tuple) else (axis,)
-        dy = np.expand_dims(dy, tuple(a % len(shape) for a in axes))
-    return np.broadcast_to(dy, shape)
-
-
-@primitive
-def _sum(a, *, axis, keepdims):
-    shape = a.shape
-    return a.sum(axis=axis, keepdims=keepdims), (lambda dy: _spread(dy, shape, axis, keepdims),)
-
-
-@primitive
-def _mean(a, *, axis, keepdims):
-    shape = a.shape
-    y = a.mean(axis=axis, keepdims=keepdims)
-    count = a.size / max(y.size, 1)
-    return y, (lambda dy: _spread(dy / count, shape, axis, keepdims),)
-
-
-@primitive
-def _extremum(a, *, axis, keepdims, largest):
-    reduce = np.max if largest else np.min
-    y = reduce(a, axis=axis, keepdims=True)
-
-    def a_grad(dy):
-        chosen = a == y
-        share = np.broadcast_to(dy.reshape(y.shape), a.shape) / chosen.sum(axis=axis, keepdims=True)
-        return (share * chosen).astype(a.dtype, copy=False)
-
-    return y if keepdims else reduce(a, axis=axis), (a_grad,)
-
-
-@primitive
-def _reshape(a, *, shape):
-    before = a.shape
-    return a.reshape(shape), (lambda dy: dy.reshape(before),)
-
-
-@primitive
-def _transpose(a, *, axes):
-    inverse = tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
-    return a.transpose(axes), (lambda dy: dy.transpose(inverse),)
-
-
-@primitive
-def _getitem(a, *, index):
-    shape = a.shape
-    repeats = any(isinstance(part, list) or getattr(part, "ndim", 0) for part in index)
-
-    def a_grad(dy):
-        da = np.zeros_like(dy, shape=shape)
-        if repeats:
-            np.add.at(da, index, dy)
-        else:
-            da[index] = dy
-        return da
-
-    return a[index], (a_grad,)
+_add = primitive(arithmetic.add)
+_subtract = primitive(arithmetic.subtract)
+_multiply = primitive(arithmetic.multiply)
+_divide = primitive(arithmetic.divide)
+_power = primitive(arithmetic.power)
+_matmul = primitive(arithmetic.matmul)
+_negative = primitive(arithmetic.negative)
+_absolute = primitive(arithmetic.absolute)
+_exp = primitive(arithmetic.exp)
+_log = primitive(arithmetic.log)
+_sqrt = primitive(arithmetic.sqrt)
+_clip = primitive(arithmetic.clip)
+_astype = primitive(arithmetic.astype)
+_sum = primitive(arithmetic.sum_)
+_mean = primitive(arithmetic.mean)
+_extremum = primitive(arithmetic.extremum)
+_reshape = primitive(arithmetic.reshape)
+_transpose = primitive(arithmetic.transpose)
+_getitem = primitive(arithmetic.getitem)
 
 
 def gradcheck(

@@ -206,17 +206,25 @@ class _Record:
             output = next(iter(output.values() if isinstance(output, dict) else output))
         new = [parameter for parameter in own if id(parameter) not in self._counted]
         self._counted.update(map(id, new))
-        fields = self._fields.of(output)
-        seen = None if fields is None else [fields.get(axis) for axis in range(self._fields.axes)]
+        size, stride = self._seen(output)
         return LayerSummary(
             name=self._names.get(id(module), "?"),
             kind=type(module).__name__,
             output_shape=output.shape[1:],
             parameters=sum(parameter.size for parameter in new),
             multiply_adds=running.multiply_adds,
-            receptive_field=seen and tuple(field.size if field else 0 for field in seen),
-            stride=seen and tuple(field.stride if field else None for field in seen),
+            receptive_field=size,
+            stride=stride,
         )
+
+    def _seen(self, tensor):
+        """Return size and stride of a receptive field along every axis, or None and None."""
+        fields = self._fields.of(tensor)
+        if fields is None:
+            return None, None
+        along = [fields.get(axis) for axis in range(self._fields.axes)]
+        sizes = tuple(field.size if field else 0 for field in along)
+        return sizes, tuple(field.stride if field else None for field in along)
 
 
 _MULTIPLY_ADDS = {

@@ -18,12 +18,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("threadpoolctl")
 
+import minicnn  # noqa: E402
 from benchmarks import __main__ as command_line  # noqa: E402
 from benchmarks import conv, dropout, harness, machine, models, optim  # noqa: E402
 from benchmarks.harness import Case, Problem, WrongResult  # noqa: E402
 from benchmarks.layer import Layer  # noqa: E402
 from benchmarks.machine import Limits  # noqa: E402
-from minicnn import models as our_models  # noqa: E402
 from minicnn import ops  # noqa: E402
 
 TOY = ("--size", "toy", "--threads", "1", "--repeats", "3", "--seconds", "0.1")
@@ -107,7 +107,7 @@ def test_a_report_says_what_was_measured_on(report):
     assert report["machine"]["cpu"]
     assert report["machine"]["cores"] >= 1
     assert report["versions"]["torch"] == torch.__version__
-    assert report["versions"].keys() == {"python", "minicnn", "numpy", "numba", "torch"}
+    assert report["versions"].keys() >= {"python", "minicnn", "numpy", "torch"}
     (run,) = report["runs"]
     assert run["threads"] == 1
     assert all(limit > 0 for limit in run["limits"].values())
@@ -238,7 +238,7 @@ def test_a_model_that_computes_something_else_is_wrong():
 
 
 def test_every_network_is_available():
-    assert {network.model for network in models.NETWORKS} <= set(our_models.available())
+    assert {network.model for network in models.NETWORKS} <= set(minicnn.models.available())
 
 
 def test_sides_take_turns_after_one_call_of_each():
@@ -323,10 +323,10 @@ def test_the_nearer_limit_under_the_roofline_decides():
 
 
 def test_threads_hold_inside_the_block_only():
-    before = torch.get_num_threads()
-    with machine.threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before
+    before = torch.get_num_threads(), minicnn.get_num_threads()
+    with machine.threads(1):
+        assert (torch.get_num_threads(), minicnn.get_num_threads()) == (1, 1)
+    assert (torch.get_num_threads(), minicnn.get_num_threads()) == before
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells what others do")

@@ -87,6 +87,10 @@ EXACT = {
     ),
     "conv_transpose1d": ((1, 1, 8), lambda x: upsample(x, 4, stride=2, padding=1)),
     "conv_transpose1d, gaps": ((1, 1, 6), lambda x: upsample(x, 2, stride=3)),
+    "conv_transpose1d, a window over gaps": (
+        (1, 1, 6),
+        lambda x: conv(upsample(x, 1, stride=3), 3),
+    ),
     "conv_transpose1d, dilation": ((1, 1, 6), lambda x: upsample(x, 3, stride=2, dilation=3)),
     "conv_transpose2d": (
         (1, 1, 5, 4),
@@ -170,6 +174,7 @@ EXACT = {
     "getitem, number": ((1, 2, 4, 5), lambda x: x[0, :, -1]),
     "getitem, new axis": ((1, 1, 6), lambda x: x[..., None, 1:]),
     "getitem, maps": ((1, 2, 6), lambda x: x[:, [1, 0, 1]]),
+    "getitem, maps last": ((1, 2, 6), lambda x: x.transpose(0, 2, 1)[..., [1, 0, 1]]),
     "getitem, mask": ((1, 2, 6), lambda x: x[:, np.array([True, False])]),
     "getitem, arrays apart": ((1, 2, 4, 5), lambda x: x[np.array([0]), :, 1:, 2]),
     "elementwise": (
@@ -211,7 +216,11 @@ COVERED = {
     "two speeds": ((1, 1, 8), lambda x: x[:, :, :4] + x[:, :, ::2]),
     "split, irregular": ((1, 1, 6), lambda x: upsample(x, 4, stride=2, padding=1).reshape(1, 4, 3)),
     "weights from the input": ((1, 1, 8), lambda x: ops.conv1d(x, x[:, :, 2:5])),
-    "two irregular axes": (
+    "arrays apart, after an axis": (
+        (1, 2, 4, 5),
+        lambda x: x.transpose(0, 2, 1, 3)[:, :, [0, 1], None, [2, 3]],
+    ),
+    "two irregular maps": (
         (1, 1, 4, 4),
         lambda x: (y := upsample(x, 4, 4, stride=2, padding=1)) + y.transpose(0, 1, 3, 2),
     ),
@@ -259,6 +268,20 @@ def test_a_field_that_cannot_move_holds_what_all_elements_see(name):
         assert all(h[0] <= s[0] and s[1] <= h[1] for s, h in zip(seen, held, strict=True))
         assert max(min(held)[0], 0) == min(seen)[0]
         assert min(max(last for _, last in held), extent - 1) == max(last for _, last in seen)
+
+
+def test_windows_that_are_irregular_along_two_axes_are_held_by_regular_ones():
+    def f(x):
+        y = upsample(x.reshape(1, 1, 3, 8)[..., :2], 4, 1, stride=(4, 1))
+        return y + upsample(x.reshape(1, 1, 12, 2)[..., ::2], 1, 2, stride=(1, 2))
+
+    fields = analysed(f, (1, 24))
+    for index in np.ndindex(1, 1, 12, 2):
+        ((first, last),) = probed(f, (1, 24), index)
+        begin, end = fields[0].at(*index)
+        assert begin <= first
+        assert last <= end
+    assert fields[0].size < 12
 
 
 def test_every_operation_has_a_rule_and_every_rule_an_operation():
@@ -457,6 +480,10 @@ def test_a_detached_tensor_keeps_its_field():
 def test_a_constant_sees_nothing():
     fields = analysed(lambda x: conv(ones(1, 1, 9), 3), (1, 1, 9))
     assert fields == {}
+
+
+def test_an_input_of_single_numbers_has_no_axis_to_count_along():
+    assert ReceptiveFields(ones(1)).axes == 0
 
 
 def test_an_empty_result_sees_nothing():

@@ -204,6 +204,22 @@ def test_a_matrix_product_counts_the_axis_it_sums_over_for_each_output():
     assert (layer.output_shape, layer.parameters, layer.multiply_adds) == ((5, 3), 35, 5 * 3 * 7)
 
 
+def test_a_module_that_only_hands_its_parameter_on_has_a_row():
+    class Product(nn.Module):
+        def forward(self, x, weight):
+            return x * weight
+
+    class Scale(nn.Module):
+        def __init__(self):
+            self.weight, self.product = nn.Parameter(np.ones(4, np.float32)), Product()
+
+        def forward(self, x):
+            return self.product(x, self.weight)
+
+    layers = mc.summary(Scale(), (4,)).layers
+    assert [(layer.name, layer.parameters) for layer in layers] == [("product", 0), ("", 4)]
+
+
 def test_a_module_called_twice_has_two_rows_but_its_parameters_count_once():
     layer = nn.Linear(6, 6)
     table = mc.summary(nn.Sequential(layer, nn.ReLU(), layer), (6,))
@@ -312,6 +328,12 @@ def test_an_input_the_model_does_not_take_is_the_models_own_error_and_leaves_it_
         mc.summary(model, (1, 8, 8))
     assert [module.training for module in model.modules()] == [True, True, False]
     assert mc.summary(model, (3, 8, 8)).layers[0].output_shape == (4, 6, 6)
+
+
+def test_an_input_of_single_numbers_has_no_receptive_field():
+    table = mc.summary(nn.ReLU(), ())
+    assert table.layers[0].receptive_field == ()
+    assert str(table).splitlines()[2].split() == ["ReLU", "()", "0", "0", "-", "-"]
 
 
 @pytest.mark.parametrize("shape", [32, (1, 0, 8), (1, 8.0), "1,8"])

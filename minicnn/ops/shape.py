@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.autograd import Tensor, broadcast_form, primitive, reduce_to
+from minicnn.arithmetic import broadcast_form, reduce_to
+from minicnn.autograd import Tensor, primitive
 
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
