@@ -10,8 +10,9 @@ from numbers import Integral
 import numpy as np
 
 from minicnn.autograd import Tensor, no_grad, observe
+from minicnn.field import Number
 from minicnn.nn.module import Module, Parameter, intercept
-from minicnn.receptive_field import Number, ReceptiveFields
+from minicnn.receptive_field import ReceptiveFields
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ class ModernLeNet5(nn.Module):
         self.C5 = nn.Conv2d(16, 120, 5, rng=rng)
         self.F6 = nn.Linear(120, 84, rng=rng)
         self.OUT = nn.Linear(84, classes, rng=rng)
-        self.S2 = self.S4 = nn.MaxPool2d(2)
+        self.S2, self.S4 = nn.MaxPool2d(2), nn.MaxPool2d(2)
         self.activation = nn.ReLU()
 
     def forward(self, x):  # (N, 1, 32, 32)
