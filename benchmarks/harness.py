@@ -29,7 +29,7 @@ Side = Callable[[], Call]
 ROUNDINGS = 8
 SHORTEST = 1e-3  # [s] what is faster than this is called several times per reading of the clock
 MOST_CALLS = 1000
-LONG = 0.05  # [s] what is faster than this is called once before each turn, to wake its threads
+LONG = 0.05  # [s] what is faster than this needs to warm up again, after its threads have slept
 FEWEST_REPEATS = 3
 
 
@@ -157,9 +157,7 @@ def alternate(
     list of list of float [s]
         The seconds per call of each side, turn by turn.
     """
-    durations = [_timed(side, 1, 0, clock) for side in sides]
-    calls = [min(math.ceil(SHORTEST / duration), MOST_CALLS) for duration in durations]
-    warming = [int(duration < LONG) for duration in durations]
+    calls = [_calls(_timed(side, 0, 1, clock)) for side in sides]
     readings: list[list[float]] = [[] for _ in sides]
     gc.disable()  # so that one side does not clear away what the other left
     try:
@@ -167,8 +165,8 @@ def alternate(
         for turn in range(repeats):
             if turn >= FEWEST_REPEATS and clock() - started >= seconds:
                 break
-            for side, count, extra, times in zip(sides, calls, warming, readings, strict=True):
-                times.append(_timed(side, count, extra, clock))
+            for side, counts, times in zip(sides, calls, readings, strict=True):
+                times.append(_timed(side, *counts, clock))
     finally:
         gc.enable()
     return readings
@@ -242,9 +240,15 @@ def benchmark(
     }
 
 
-def _timed(side, count, warming, clock):
+def _calls(seconds):
+    """Return how many calls of this length warm up in each turn, and how many are timed."""
+    count = min(math.ceil(SHORTEST / seconds), MOST_CALLS)
+    return count if seconds < LONG else 0, count
+
+
+def _timed(side, warming, count, clock):
     """Return the seconds of one call, averaged over `count` of them after some to warm up."""
-    calls = [side() for _ in range(count + warming)]
+    calls = [side() for _ in range(warming + count)]
     settle()
     for call in calls[:warming]:
         call()
