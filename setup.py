@@ -1,4 +1,4 @@
-"""Metadata, dependencies, and the mapping that puts `kernels/` into the wheel as `minicnn.kernels`."""
+"""Metadata, dependencies, and the mapping that makes `kernels/` the wheel's `minicnn.kernels`."""
 
 import re
 import sys
@@ -22,7 +22,7 @@ examples = ["scikit-learn>=1.5", "matplotlib>=3.9"]
 setup(
     name="minicnn",
     version=version,
-    description="The lecture 'CNN and Musical Applications', from scratch: autograd, kernels, models",
+    description="The lecture 'CNN and Musical Applications', from scratch, on NumPy and CuPy",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -35,10 +35,9 @@ NOTES = """\
 Medians, with the quartiles in brackets; in pairs, minicnn stands first. PyTorch is its fastest \
 layout. A ratio above 1 says that minicnn is faster; its quartiles are those of the ratio turn by \
 turn. The limit is the nearer one of multiply-adds and memory, as measured with NumPy: a kernel \
-that beats NumPy's matrix product, or stays in the cache, exceeds it. BUSY marks cases that other \
-programs took more than a quarter of a core from: do not trust them, least of all with several \
-threads."""
-BUSY = 0.25  # [cores]
+that beats NumPy's matrix product, or stays in the cache, exceeds it. BUSY marks what other programs \
+left too few cores for: do not trust it, least of all with several threads."""
+BUSY = 0.25  # [cores] that others may take of those in use
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -76,15 +75,17 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
         for threads in options.threads:
             records = []
             with machine.threads(threads):
+                watch = machine.Watch()
                 limits = machine.measure_limits(threads, LIMIT_SIZES[options.size])
+                measured = {"gflops": limits.flops / 1e9, "gbytes": limits.bandwidth / 1e9}
+                measured |= _company(watch, threads)
                 for case in cases:
                     bar.set_description(f"{case.topic}, {case.name}, {case.work}")
                     budget = dict(repeats=options.repeats, seconds=options.seconds)
                     watch = machine.Watch()
                     record = harness.benchmark(case, limits, **budget)
-                    records.append({**record, "others": watch.cores()})
+                    records.append(record | _company(watch, threads))
                     bar.update()
-            measured = {"gflops": limits.flops / 1e9, "gbytes": limits.bandwidth / 1e9}
             runs.append({"threads": threads, "limits": measured, "cases": records})
     return {
         "date": date,
@@ -108,7 +109,9 @@ def markdown(report: dict[str, Any]) -> str:
     for run in report["runs"]:
         limits, cases = run["limits"], run["cases"]
         lines += ["", f"## Threads: {run['threads']}", ""]
-        lines += [f"Limits: {limits['gflops']:.0f} GFLOP/s, {limits['gbytes']:.1f} GB/s"]
+        lines += [
+            f"Limits: {limits['gflops']:.0f} GFLOP/s, {limits['gbytes']:.1f} GB/s{_mark(limits)}"
+        ]
         for topic in dict.fromkeys(case["topic"] for case in cases):
             lines += _table(topic, [case for case in cases if case["topic"] == topic])
     return "\n".join(lines) + "\n"
@@ -145,6 +148,17 @@ def _cases(options):
     return cases
 
 
+def _company(watch, threads):
+    """Return how many cores other programs used, and whether these were missing here."""
+    others = watch.cores()
+    spare = max(os.cpu_count() - threads, 0)
+    return {"others": others, "busy": others is not None and others > spare + BUSY}
+
+
+def _mark(measured):
+    return " BUSY" if measured["busy"] else ""
+
+
 def _table(topic, cases):
     """Return the lines of one table, under the geometric mean of its ratios."""
     mean = statistics.geometric_mean(case["ratio"] for case in cases)
@@ -154,9 +168,8 @@ def _table(topic, cases):
 
 def _row(case):
     ours, theirs, paired = case["ours"], case["pytorch"][case["fastest"]], case["paired"]
-    busy = " BUSY" if (case["others"] or 0) > BUSY else ""
     cells = [
-        case["case"] + busy,
+        case["case"] + _mark(case),
         case["work"],
         _spread(ours["median"], ours, 1e3),
         _spread(theirs["median"], theirs, 1e3),

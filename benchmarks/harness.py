@@ -144,6 +144,8 @@ def alternate(
 ) -> list[list[float]]:
     """Time the sides in turns, A B A B, each once the threads of the other have gone to sleep.
 
+    What is fast is called as often again before each turn, off the clock, to wake its own threads.
+
     Parameters
     ----------
     sides : sequence of Side

@@ -236,7 +236,7 @@ class DataLoader:
         return pool
 
 
-_adopted: tuple = ()
+_adopted: tuple[Any, Any] = (None, None)
 
 
 def _adopt(dataset, transform):

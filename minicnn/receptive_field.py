@@ -96,7 +96,7 @@ class ReceptiveFields:
         call = Call([np.shape(_array(a)) for a in arguments], options, result.shape)
         seen: dict[int, list[Field]] = {}
         for i, fields in enumerate(known):
-            for axis, field in fields.items():
+            for axis, field in (fields or {}).items():
                 seen.setdefault(axis, []).append(RULES[name](field, call, i))
         self._keep(result, {axis: union(seen[axis], result.shape) for axis in sorted(seen)})
 

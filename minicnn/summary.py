@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 
@@ -228,7 +227,7 @@ class _Record:
         return sizes, tuple(field.stride if field else None for field in along)
 
 
-_MULTIPLY_ADDS = {
+_MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
     "conv2d": lambda y, x, w, b: y.size * math.prod(w.shape[1:]),
     "conv_transpose2d": lambda y, x, w, b: x.size * math.prod(w.shape[1:]),
     "linear": lambda y, x, w, b: y.size * w.shape[1],
@@ -239,7 +238,7 @@ _MULTIPLY_ADDS = {
 def _zeros(model, shape):
     """Return a batch of one sample of zeros, of the model's dtype and on its device."""
     if not isinstance(shape, (tuple, list)) or not all(
-        isinstance(extent, Integral) and extent >= 1 for extent in shape
+        isinstance(extent, (int, np.integer)) and extent >= 1 for extent in shape
     ):
         raise ValueError(
             f"summary: input_shape is {shape!r}; it takes the shape of one sample, without "

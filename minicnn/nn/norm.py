@@ -36,18 +36,17 @@ class _BatchNorm(Module):
         if x.ndim not in self.ranks:
             takes = " or ".join(f"{rank} axes" for rank in self.ranks)
             raise ValueError(f"{type(self).__name__}: x has shape {x.shape}; it takes {takes}")
-        tracked = self.running_mean is not None
         y = ops.batch_norm(
             x,
             self.running_mean,
             self.running_var,
             self.weight,
             self.bias,
-            training=self.training or not tracked,
+            training=self.training or self.running_mean is None,
             momentum=self._momentum(),
             eps=self.eps,
         )
-        if self.training and tracked:
+        if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.data += 1
         return y
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
 from minicnn.autograd import Tensor
@@ -35,7 +33,9 @@ def axes(operation, x, *names):
 def per_axis(operation, name, value, count, minimum=1):
     """Return one whole number per axis, from one number or a sequence."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
-    if len(values) != count or not all(isinstance(v, Integral) and v >= minimum for v in values):
+    if len(values) != count or not all(
+        isinstance(v, (int, np.integer)) and v >= minimum for v in values
+    ):
         wanted = f"whole number >= {minimum}" + (f", or a tuple of {count}" if count > 1 else "")
         raise ValueError(f"{operation}: {name} is {value!r}; it takes a {wanted}")
     return tuple(map(int, values))
@@ -57,7 +57,8 @@ def per_side(operation, padding, size, kernel_size, stride, dilation):
         tuple(side) if isinstance(side, (tuple, list)) else (side, side) for side in sides
     )
     if len(sides) != count or not all(
-        len(side) == 2 and all(isinstance(v, Integral) and v >= 0 for v in side) for side in sides
+        len(side) == 2 and all(isinstance(v, (int, np.integer)) and v >= 0 for v in side)
+        for side in sides
     ):
         raise ValueError(
             f"{operation}: padding is {padding!r}; it takes 'same', 'valid', a whole number >= 0, "
