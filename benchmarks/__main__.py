@@ -35,8 +35,8 @@ NOTES = """\
 Medians, with the quartiles in brackets; in pairs, minicnn stands first. PyTorch is its fastest \
 layout. A ratio above 1 says that minicnn is faster; its quartiles are those of the ratio turn by \
 turn. The limit is the nearer one of multiply-adds and memory, as measured with NumPy: a kernel \
-that beats NumPy's matrix product, or stays in the cache, exceeds it. BUSY marks what other programs \
-left too few cores for: do not trust it, least of all with several threads."""
+that beats NumPy's matrix product, or stays in the cache, exceeds it. BUSY marks what other \
+programs left too few cores for: do not trust it, least of all with several threads."""
 BUSY = 0.25  # [cores] that others may take of those in use
 
 

@@ -30,8 +30,7 @@ NONE, ONE, TWO, THREE = (((side, side),) * 2 for side in range(4))
 
 # Batches are such that the im2col matrix of the reference and its copies stay below 4 GB.
 LAYERS = (
-    #            layer                   full: input, outputs       toy
-    #                                                               kernel, stride, padding
+    # name, full and toy size: (input, outputs), kernel, stride, padding
     Convolution("VGG 256@56x56", ((4, 256, 56, 56), 256), ((1, 8, 14, 14), 8), (3, 3), 1, ONE),
     Convolution("AlexNet first", ((16, 3, 227, 227), 96), ((1, 3, 47, 47), 8), (11, 11), 4, NONE),
     Convolution("ResNet stem", ((8, 3, 224, 224), 64), ((1, 3, 32, 32), 8), (7, 7), 2, THREE),

@@ -167,8 +167,8 @@ def alternate(
         for turn in range(repeats):
             if turn >= FEWEST_REPEATS and clock() - started >= seconds:
                 break
-            for side, counts, times in zip(sides, calls, readings, strict=True):
-                times.append(_timed(side, *counts, clock))
+            for side, (warming, count), times in zip(sides, calls, readings, strict=True):
+                times.append(_timed(side, warming, count, clock))
     finally:
         gc.enable()
     return readings

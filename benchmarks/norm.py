@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.nn import functional
@@ -60,7 +61,7 @@ def _batch_norm(shape, mode):
 
 
 def _response_norm(shape):
-    options = dict(size=5, alpha=5e-4, beta=0.75, k=2.0)
+    options: dict[str, Any] = dict(size=5, alpha=5e-4, beta=0.75, k=2.0)
     return Layer(
         ours=lambda x: ops.local_response_norm(x, **options),
         theirs=lambda x: functional.local_response_norm(x, **options),
