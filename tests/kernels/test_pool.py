@@ -95,6 +95,31 @@ def test_deviation_is_over_the_samples_of_each_window(k, case):
     assert_close(k.std_pool2d(x, **options), expected, 10 * x.size)
 
 
+@implementations
+@settings(deadline=None, max_examples=40)
+@given(case=strided(), counts=st.booleans())
+def test_the_gradient_of_average_pooling_is_its_adjoint(k, case, counts):
+    shape, options = case
+    x = draw_values(shape)
+    options["counted"] = options["padding"] if counts else ((0, 0), (0, 0))
+    y = k.avg_pool2d(x, **options)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    dx = k.avg_pool2d_grad(dy, shape[2:], **options)
+    assert_close(np.sum(x * dx), np.sum(y * dy), x.size * y.size)
+
+
+@implementations
+@settings(deadline=None, max_examples=40)
+@given(case=strided(dilated=True))
+def test_the_gradient_of_max_pooling_is_the_adjoint_of_taking_the_maxima(k, case):
+    shape, options = case
+    x = draw_values(shape)
+    y, index = k.max_pool2d(x, **options)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    dx = k.max_pool2d_grad(dy, index, shape[2:])
+    assert_close(np.sum(x * dx), np.sum(y * dy), x.size * y.size)
+
+
 adaptive = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 8), st.integers(1, 8))
 
 
@@ -119,6 +144,17 @@ def test_adaptive_windows_cover_from_floor_to_ceiling(k, sizes):
             assert_close(pools["mean"][:, :, i, j], window.mean(axis=2), x.size)
             assert_close(pools["std"][:, :, i, j], window.std(axis=2), 10 * x.size)
             assert_close(pools["norm"][:, :, i, j], np.linalg.norm(window, axis=2), 10 * x.size)
+
+
+@implementations
+@settings(deadline=None, max_examples=40)
+@given(sizes=adaptive)
+def test_the_gradient_of_adaptive_average_pooling_is_its_adjoint(k, sizes):
+    h, w, oh, ow = sizes
+    x, dy = draw_values((2, 2, h, w)), draw_values((2, 2, oh, ow))
+    dx = k.adaptive_avg_pool2d_grad(dy, (h, w))
+    product = np.sum(k.adaptive_avg_pool2d(x, (oh, ow)) * dy)
+    assert_close(np.sum(x * dx), product, x.size * dy.size)
 
 
 two_by_two = dict(kernel_size=(2, 2), stride=(2, 2), padding=((0, 0), (0, 0)))
