@@ -174,7 +174,8 @@ def draw_curves(history, path):
 def draw_filters_and_maps(model, image, path):
     """Draw the filters of C1, and what C1 and C3 make of one image."""
     first = model.activation(model.C1(mc.Tensor(image[None])))
-    third = model.activation(model.C3(model.S2(first)))
+    second = model.activation(model.S2(first))  # once more after the ReLU changes nothing
+    third = model.activation(model.C3(second))
     rows = {
         "image": image,
         "filters of C1": model.C1.weight.numpy()[:, 0],
