@@ -14,7 +14,7 @@ def relu(x):
 
 def relu_grad(dy, y):
     """Return the gradient of `relu`; 0 at x = 0."""
-    return dy * (y > 0)
+    return np.where(y > 0, dy, 0)
 
 
 def leaky_relu(x, slope):
