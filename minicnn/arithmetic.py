@@ -112,7 +112,8 @@ def clip(a, *, minimum, maximum):
 
 def astype(a, *, dtype):
     before = a.dtype
-    return a.astype(dtype, copy=False), (lambda dy: dy.astype(before, copy=False),)
+    back = (lambda dy: dy.astype(before, copy=False)) if dtype.kind == "f" else None
+    return a.astype(dtype, copy=False), (back,)
 
 
 def _spread(dy, shape, axis, keepdims):
@@ -157,9 +158,16 @@ def transpose(a, *, axes):
     return a.transpose(axes), (lambda dy: dy.transpose(inverse),)
 
 
+def _may_repeat(part):
+    """Return whether a part of an index may choose an element twice: whole numbers in a list."""
+    if isinstance(part, (list, tuple)):
+        part = np.asarray(part)
+    return getattr(part, "ndim", 0) > 0 and part.dtype.kind != "b"
+
+
 def getitem(a, *, index):
     shape = a.shape
-    repeats = any(isinstance(part, list) or getattr(part, "ndim", 0) for part in index)
+    repeats = any(_may_repeat(part) for part in index)
 
     def a_grad(dy):
         da = np.zeros_like(dy, shape=shape)

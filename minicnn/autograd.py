@@ -42,6 +42,9 @@ class Node:
 class no_grad(contextlib.ContextDecorator):
     """Record nothing inside this block, or inside the function that it decorates."""
 
+    def _recreate_cm(self):
+        return no_grad()  # a decorated function may run in several threads at once
+
     def __enter__(self):
         self._tokens = [*getattr(self, "_tokens", []), _recording.set(False)]
 
@@ -80,6 +83,7 @@ def primitive(function):
     @functools.wraps(function)
     def operation(*arguments, **options):
         arrays = [a.data if isinstance(a, Tensor) else a for a in arguments]
+        options = {key: _plain(value) for key, value in options.items()}
         output, gradients = function(*arrays, **options)
         result = Tensor(output)
         if _recording.get():
@@ -92,7 +96,7 @@ def primitive(function):
 
 
 def joint(gradient, count):
-    """Split a function that returns `count` gradients into `count` that compute them once."""
+    """Split a function that returns `count` gradients into `count` that compute them all once."""
     computed: list = []
 
     def part(index, dy):
@@ -146,7 +150,8 @@ def _sweep(root, grad):
             else:
                 total, owned = pending[parent]
                 # The first array may be shared with another branch; the sum of two is ours.
-                pending[parent] = (np.add(total, dx, out=total if owned else None), True)
+                out = total if owned else np.empty_like(total)
+                pending[parent] = (np.add(total, dx, out=out), True)
         node.parents = node.gradients = None
 
 
@@ -154,9 +159,10 @@ def _deposit(leaf, dx, dy):
     """Add to a leaf's gradient, which owns its memory: in-place clipping must not reach others."""
     if leaf.grad is not None:
         leaf.grad += dx
+    elif dx is dy or dx.base is not None:
+        leaf.grad = dx.astype(leaf.dtype)
     else:
-        shared = dx is dy or dx.base is not None
-        leaf.grad = dx.copy() if shared else dx
+        leaf.grad = dx.astype(leaf.dtype, copy=False)
 
 
 class Tensor:
@@ -208,7 +214,9 @@ class Tensor:
             raise TypeError(
                 f"Tensor: {self.data.dtype} values have no gradient; use float32 or float64"
             )
-        self._requires_grad = value
+        if self._node is not None:
+            raise RuntimeError("Tensor: only a leaf can change requires_grad; use detach()")
+        self._requires_grad = bool(value)
 
     def backward(self, grad: Any = None) -> None:
         """Add the gradient of this tensor to the `grad` of every leaf that it was computed from.
@@ -279,58 +287,70 @@ class Tensor:
     def __len__(self):
         return len(self.data)
 
+    def __iter__(self):
+        if not self.ndim:
+            raise TypeError("Tensor: a single number has nothing to iterate over")
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
     def __float__(self):
-        return float(self.data)
+        return float(self.item())
 
     def __int__(self):
-        return int(self.data)
+        return int(self.item())
 
     def __bool__(self):
-        return bool(self.data)
+        return bool(self.item())
 
     def __repr__(self):
         values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
         return f"Tensor({values}, dtype={self.dtype}{', requires_grad=True' * self.requires_grad})"
 
     def __add__(self, other):
-        return _add(self, _operand(other))
+        return _add(self, constant_like(self, other))
 
     __radd__ = __add__
 
     def __sub__(self, other):
-        return _subtract(self, _operand(other))
+        return _subtract(self, constant_like(self, other))
 
     def __rsub__(self, other):
-        return _subtract(_operand(other), self)
+        return _subtract(constant_like(self, other), self)
 
     def __mul__(self, other):
-        return _multiply(self, _operand(other))
+        return _multiply(self, constant_like(self, other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other):
-        return _divide(self, _operand(other))
+        return _divide(self._floating(), constant_like(self, other))
 
     def __rtruediv__(self, other):
-        return _divide(_operand(other), self)
+        return _divide(constant_like(self, other), self._floating())
 
     def __pow__(self, other):
-        return _power(self, _operand(other))
+        return _power(self, constant_like(self, other))
 
     def __rpow__(self, other):
-        return _power(_operand(other), self)
+        return _power(constant_like(self, other), self)
 
     def __matmul__(self, other):
-        return _matmul(self, _operand(other))
+        return _matmul(self, constant_like(self, other))
 
     def __rmatmul__(self, other):
-        return _matmul(_operand(other), self)
+        return _matmul(constant_like(self, other), self)
 
     def __neg__(self):
         return _negative(self)
 
     def __abs__(self):
         return self.abs()
+
+    def _floating(self):
+        """Return whole numbers as float32: NumPy's quotient of them would be float64."""
+        return self if self.dtype.kind == "f" else Tensor(self.data.astype(np.float32))
 
     def __eq__(self, other):
         return Tensor(self.data == _values(other))
@@ -411,6 +431,8 @@ def _array(data):
     if hasattr(data, "__array_function__"):
         return data
     array = np.asarray(data)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"Tensor: {data!r:.60} is {array.dtype}; it takes real numbers")
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
@@ -420,13 +442,29 @@ def _sequence(numbers):
     return tuple(numbers[0] if nested else numbers)
 
 
-def _operand(value):
-    """Return a constant operand so that it does not widen the dtype: NumPy's scalars would."""
+def _plain(value):
+    """Return NumPy's scalars as Python's numbers, which do not widen float32."""
     return value.item() if isinstance(value, np.generic) else value
 
 
+def constant_like(tensor, value):
+    """Return an operand that does not change a tensor's dtype, as it would by NumPy's rules.
+
+    Numbers, lists, whole numbers and arrays without axes take the tensor's floating-point dtype;
+    arrays of another floating-point dtype stay, and widen the result as they do in PyTorch.
+    """
+    if isinstance(value, (list, tuple)):
+        value = np.asarray(value, like=tensor.data)
+        value = value.astype(tensor.dtype) if tensor.dtype.kind == "f" else value
+    array = value.data if isinstance(value, Tensor) else value
+    if isinstance(array, np.generic) or not hasattr(array, "dtype"):
+        return _plain(array)
+    keeps = array.dtype.kind == "f" and (array.ndim or isinstance(value, Tensor))
+    return value if keeps or tensor.dtype.kind != "f" else array.astype(tensor.dtype)
+
+
 def _values(value):
-    return value.data if isinstance(value, Tensor) else _operand(value)
+    return value.data if isinstance(value, Tensor) else _plain(value)
 
 
 _add = primitive(arithmetic.add)

@@ -42,6 +42,8 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable, defaults: dict[str, Any]):
         name = type(self).__name__
+        if isinstance(parameters, Tensor):
+            raise TypeError(f"{name}: params is one Tensor; it takes a list of them")
         groups = list(parameters)
         if not groups:
             raise ValueError(f"{name}: there are no parameters to optimise")
@@ -56,12 +58,12 @@ class Optimizer:
                 )
             self.param_groups.append({**defaults, **group, "params": list(group["params"])})
         tensors = [p for group in self.param_groups for p in group["params"]]
-        if any(not isinstance(p, Tensor) or not p.requires_grad for p in tensors):
-            raise TypeError(f"{name}: every parameter must be a Tensor that requires a gradient")
+        if any(not isinstance(p, Tensor) or p._node is not None for p in tensors):
+            raise TypeError(f"{name}: every parameter must be a Tensor, and no operation's result")
         if len({id(p) for p in tensors}) < len(tensors):
             raise ValueError(f"{name}: a parameter is listed twice; it would be stepped twice")
         self._check_options()
-        self._state: dict[int, dict[str, Any]] = {}
+        self._state: dict[Tensor, dict[str, Any]] = {}
         self._order = tensors
 
     def zero_grad(self) -> None:
@@ -80,7 +82,7 @@ class Optimizer:
         """Return running averages (arrays, not copies), counts and options, by name."""
         state: dict[str, Any] = {"lr_factor": self.lr_factor}
         for i, parameter in enumerate(self._order):
-            for key, value in self._state.get(id(parameter), {}).items():
+            for key, value in self._state.get(parameter, {}).items():
                 state[f"{i}.{key}"] = value
         for i, group in enumerate(self.param_groups):
             state[f"group.{i}"] = {k: v for k, v in group.items() if k != "params"}
@@ -95,12 +97,15 @@ class Optimizer:
             If the state belongs to other parameters, with every reason at once.
         """
         problems = []
-        loaded: dict[int, dict[str, Any]] = {}
+        loaded: dict[Tensor, dict[str, Any]] = {}
         groups = {key: value for key, value in state.items() if key.startswith("group.")}
-        if len(groups) != len(self.param_groups):
+        if groups.keys() != {f"group.{i}" for i in range(len(self.param_groups))}:
             problems.append(
                 f"{len(self.param_groups)} parameter groups here, {len(groups)} in the state"
             )
+        for key, options in groups.items():
+            if options.keys() != self.param_groups[0].keys() - {"params"}:
+                problems.append(f"{key} has the options {sorted(options)}")
         for key, value in state.items():
             if key in groups or key == "lr_factor":
                 continue
@@ -116,8 +121,12 @@ class Optimizer:
             if slot != "step" and np.shape(value) != parameter.shape:
                 problems.append(f"{key} is {np.shape(value)} for a parameter {parameter.shape}")
                 continue
-            entry = loaded.setdefault(id(parameter), {})
+            entry = loaded.setdefault(parameter, {})
             entry[slot] = int(value) if slot == "step" else self._copy(value, parameter)
+        for parameter, entry in loaded.items():
+            if missing := {"step", *self.slots} - entry.keys():
+                index = next(i for i, p in enumerate(self._order) if p is parameter)
+                problems += [f"missing {index}.{slot}" for slot in sorted(missing)]
         if problems:
             raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
         self._state = loaded
@@ -128,10 +137,10 @@ class Optimizer:
     def _slots(self, parameters):
         """Return the lists of running averages of these parameters, zero at first."""
         for parameter in parameters:
-            if id(parameter) not in self._state:
+            if parameter not in self._state:
                 zeros = {slot: np.zeros_like(parameter.data) for slot in self.slots}
-                self._state[id(parameter)] = {"step": 0, **zeros}
-        return [[self._state[id(p)][slot] for p in parameters] for slot in self.slots]
+                self._state[parameter] = {"step": 0, **zeros}
+        return [[self._state[p][slot] for p in parameters] for slot in self.slots]
 
     def _step(self, group, lr, parameters):
         raise NotImplementedError
@@ -139,11 +148,18 @@ class Optimizer:
     def _check_options(self):
         """Raise if an option that may not be negative is."""
         for group in self.param_groups:
-            for key in ("lr", "momentum", "weight_decay", "eps"):
+            for key in ("lr", "momentum", "dampening", "weight_decay", "eps"):
                 if key in group and not group[key] >= 0:
                     raise ValueError(
                         f"{type(self).__name__}: {key} is {group[key]}; it must be 0 or more"
                     )
+            if len(group.get("betas", (0, 0))) != 2:
+                raise ValueError(f"{type(self).__name__}: betas is {group['betas']}; it takes two")
+            if group.get("nesterov") and (group["momentum"] <= 0 or group["dampening"] != 0):
+                raise ValueError(
+                    f"{type(self).__name__}: nesterov takes momentum > 0 and dampening 0, "
+                    f"not {group['momentum']} and {group['dampening']}"
+                )
             for i, beta in enumerate(group.get("betas", ())):
                 if not 0 <= beta < 1:
                     raise ValueError(
@@ -184,10 +200,6 @@ class SGD(Optimizer):
     def __init__(
         self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False
     ):
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError(
-                f"SGD: nesterov takes momentum > 0 and dampening 0, not {momentum} and {dampening}"
-            )
         options = dict(lr=lr, momentum=momentum, dampening=dampening)
         super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
 
@@ -198,8 +210,8 @@ class SGD(Optimizer):
             k.sgd_step(*_arrays(parameters), None, lr=lr, **options)
             return
         # PyTorch's first velocity is the whole gradient, without dampening.
-        fresh = [p for p in parameters if id(p) not in self._state]
-        known = [p for p in parameters if id(p) in self._state]
+        fresh = [p for p in parameters if p not in self._state]
+        known = [p for p in parameters if p in self._state]
         for part, dampening in ((fresh, 0.0), (known, group["dampening"])):
             if part:
                 (velocity,) = self._slots(part)
@@ -243,8 +255,8 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         # Parameters that had no gradient in earlier steps are behind: one call per count.
         for parameter in parameters:
-            self._state[id(parameter)]["step"] += 1
-        steps = [self._state[id(p)]["step"] for p in parameters]
+            self._state[parameter]["step"] += 1
+        steps = [self._state[p]["step"] for p in parameters]
         for step in sorted(set(steps)):
             chosen = [i for i, count in enumerate(steps) if count == step]
             kernels.of(parameters[0].data).adam_step(
@@ -299,6 +311,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     ----------
     Pascanu, Mikolov & Bengio, "On the difficulty of training recurrent neural networks", 2013, 3.2.
     """
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm is {max_norm}; it must be positive")
     grads: list[Any] = [p.grad for p in parameters if p.grad is not None]
@@ -318,6 +331,7 @@ def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
     ValueError
         If clip_value is not positive.
     """
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     if not clip_value > 0:
         raise ValueError(f"clip_grad_value: clip_value is {clip_value}; it must be positive")
     for parameter in parameters:
@@ -326,7 +340,9 @@ def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
 
 
 def step_decay(step_size: float, gamma: float = 0.1) -> Schedule:
-    """Multiply by gamma every step_size epochs."""
+    """Multiply by gamma every step_size epochs; ValueError where that is not positive."""
+    if not step_size > 0:
+        raise ValueError(f"step_decay: step_size is {step_size}; it must be positive")
     return lambda epoch, losses: gamma ** (epoch // step_size)
 
 

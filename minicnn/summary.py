@@ -181,11 +181,11 @@ class _Record:
         self._running: list[_Running] = []
         self._counted: set[int] = set()
 
-    def call(self, module, *inputs):
+    def call(self, module, *inputs, **options):
         """Run a module, as `intercept` asks for."""
         self._running.append(_Running())
         try:
-            output = module.forward(*inputs)
+            output = module.forward(*inputs, **options)
         finally:
             running = self._running.pop()
         own = [value for value in vars(module).values() if isinstance(value, Parameter)]

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-import minicnn as mc
 from minicnn import nn, optim
 from tests.kernels.cases import assert_close
 
@@ -86,7 +85,8 @@ def test_optimizers_say_what_is_wrong_with_their_arguments():
     for arguments, error, message in (
         (([],), ValueError, "SGD: there are no parameters"),
         (([weight, weight],), ValueError, "listed twice"),
-        (([mc.Tensor([1.0])],), TypeError, "must be a Tensor that requires a gradient"),
+        (([weight * 2],), TypeError, "must be a Tensor, and no operation's result"),
+        ((weight,), TypeError, "params is one Tensor; it takes a list"),
         (([weight], -1.0), ValueError, "lr is -1.0; it must be 0 or more"),
         (([{"params": [weight], "rate": 1}],), ValueError, r"unknown options \['rate'\]"),
     ):
@@ -101,6 +101,7 @@ def test_optimizers_say_what_is_wrong_with_their_arguments():
 def test_a_foreign_state_is_refused_with_every_reason():
     weight = nn.Parameter(np.ones(2))
     state = {"0.m": np.zeros(3), "1.m": np.zeros(2), "0.speed": 1, "group.0": {}, "group.1": {}}
+    state["0.v"] = np.zeros(2)
     with pytest.raises(ValueError, match="load_state_dict: Adam: ") as error:
         optim.Adam([weight]).load_state_dict(state)
     for reason in (
@@ -108,6 +109,8 @@ def test_a_foreign_state_is_refused_with_every_reason():
         "0.m is (3,) for a parameter (2,)",
         "unexpected 1.m",
         "unexpected 0.speed",
+        "missing 0.m",
+        "group.0 has the options []",
     ):
         assert reason in str(error.value)
 

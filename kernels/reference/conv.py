@@ -94,12 +94,29 @@ def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
     return y if b is None else y + b[:, None, None]
 
 
-def conv_transpose2d_input_grad(dy, w, *, stride, padding, dilation, groups):
-    """Return the gradient (n, c, h, w) of `conv_transpose2d`: a plain convolution."""
+def conv_transpose2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
+    """Return the gradient (n, c, h, w) of an input of this size (h, w): a plain convolution."""
+    dy, padding = _without_rest(dy, size, w.shape[2:], stride, padding, dilation)
     return conv2d(dy, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 def conv_transpose2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
     """Return the gradient (c, o/groups, kh, kw) of `conv_transpose2d` for filters of this size."""
+    dy, padding = _without_rest(dy, x.shape[2:], kernel_size, stride, padding, dilation)
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
     return conv2d_weight_grad(x, dy, kernel_size, **options)
+
+
+def _without_rest(dy, size, kernel_size, stride, padding, dilation):
+    """Return dy and the padding at which no more than `size` windows fit.
+
+    Output padding of a stride or more, which a dilated filter allows, leaves room for others.
+    """
+    kept, sides = [slice(None), slice(None)], []
+    for axis, extent in enumerate(dy.shape[2:]):
+        geometry = extent, kernel_size[axis], stride[axis], padding[axis], dilation[axis]
+        before, after = padding[axis]
+        after -= (output_size(*geometry) - size[axis]) * stride[axis]
+        kept.append(slice(0, extent + min(after, 0)))
+        sides.append((before, max(after, 0)))
+    return dy[tuple(kept)], tuple(sides)

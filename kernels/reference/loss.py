@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .activation import log_softmax, sigmoid
+from .activation import log_softmax, sigmoid, softplus
 
 
 def softmax_cross_entropy(x, target, label_smoothing):
@@ -27,9 +27,7 @@ def softmax_cross_entropy_grad(dy, log_probability, target, label_smoothing):
     if target.ndim != log_probability.ndim:
         classes = np.arange(c, like=target).reshape(c, *[1] * (target.ndim - 1))
         target = (classes == target[:, None]).astype(log_probability.dtype)
-    wanted = (1 - label_smoothing) * target + label_smoothing / c * target.sum(
-        axis=1, keepdims=True
-    )
+    wanted = (1 - label_smoothing) * target + label_smoothing / c
     probability = np.exp(log_probability)
     return dy[:, None] * (probability * wanted.sum(axis=1, keepdims=True) - wanted)
 
@@ -39,9 +37,7 @@ def sigmoid_cross_entropy(x, target, weight, positive_weight):
 
     The target lies in [0, 1]; the weights are None or arrays that broadcast to x.
     """
-    # -log s(x) = log(1 + exp(-x)) = log(1 + exp(x)) - x
-    positive = np.logaddexp(-x, 0)
-    negative = np.logaddexp(x, 0)
+    positive, negative = softplus(-x, 1), softplus(x, 1)  # -log s(x) and -log(1 - s(x))
     if positive_weight is not None:
         positive = positive * positive_weight
     loss = target * positive + (1 - target) * negative

@@ -17,24 +17,24 @@ from .conv import col2im, im2col
 
 def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
-    columns = im2col(
-        x, kernel_size, stride=stride, padding=padding, dilation=dilation, fill=-np.inf
-    )
-    n, c, kh, kw, oh, ow = columns.shape
-    columns = columns.reshape(n, c, kh * kw, oh, ow)
-    tap = columns.argmax(axis=2)
+    taps = _taps(x, kernel_size, stride, padding, dilation, fill=-np.inf)
+    inside = _inside(x, kernel_size, stride, padding, dilation)
+    y = taps.max(axis=2)
+    # The first of the largest, or of NaN, but never the padding: samples may be -inf too.
+    tap = ((inside > 0) & ((taps == y[:, :, None]) | (taps != taps))).argmax(axis=2)
+    (kw, (oh, ow)) = kernel_size[1], y.shape[2:]
     rows = np.arange(oh, like=tap)[:, None] * stride[0] - padding[0][0] + tap // kw * dilation[0]
     cols = np.arange(ow, like=tap) * stride[1] - padding[1][0] + tap % kw * dilation[1]
-    return np.take_along_axis(columns, tap[:, :, None], axis=2)[:, :, 0], rows * x.shape[3] + cols
+    return y, rows * x.shape[3] + cols
 
 
-def max_pool2d_grad(dy, index, size):
-    """Return the gradient (n, c, h, w): each dy goes to where its maximum was."""
-    n, c, oh, ow = dy.shape
-    dx = np.zeros_like(dy, shape=(n * c, size[0] * size[1]))
-    planes = np.arange(n * c, like=index)[:, None]
-    np.add.at(dx, (planes, index.reshape(n * c, oh * ow)), dy.reshape(n * c, oh * ow))
-    return dx.reshape(n, c, *size)
+def max_pool2d_grad(dy, index, size, *, kernel_size, stride, padding, dilation):
+    """Return the gradient (n, c, h, w): each dy goes to where its maximum was.
+
+    The windows tell an implementation which outputs can meet a sample; the index alone will do
+    here. It belongs to the implementation that made it, and nobody else reads it.
+    """
+    return adaptive_max_pool2d_grad(dy, index, size)
 
 
 def avg_pool2d(x, *, kernel_size, stride, padding, counted):
@@ -77,7 +77,7 @@ def std_pool2d_grad(dy, x, y, *, kernel_size, stride, padding):
 
 
 def adaptive_max_pool2d(x, windows):
-    """Return the maximum of each of (oh, ow) windows, and its index for `max_pool2d_grad`."""
+    """Return the maximum of each of (oh, ow) windows, and its index in h * w."""
     n, c, _, w = x.shape
     y = np.empty_like(x, shape=(n, c, *windows))
     index = np.empty_like(x, shape=y.shape, dtype=np.int64)
@@ -88,6 +88,15 @@ def adaptive_max_pool2d(x, windows):
         index[:, :, i, j] = (rows.start + tap // width) * w + cols.start + tap % width
         y[:, :, i, j] = taps.max(axis=2)
     return y, index
+
+
+def adaptive_max_pool2d_grad(dy, index, size):
+    """Return the gradient (n, c, h, w): each dy goes to where its maximum was."""
+    n, c, oh, ow = dy.shape
+    dx = np.zeros_like(dy, shape=(n * c, size[0] * size[1]))
+    planes = np.arange(n * c, like=index)[:, None]
+    np.add.at(dx, (planes, index.reshape(n * c, oh * ow)), dy.reshape(n * c, oh * ow))
+    return dx.reshape(n, c, *size)
 
 
 def adaptive_avg_pool2d(x, windows):
@@ -126,16 +135,18 @@ def adaptive_std_pool2d_grad(dy, x, y):
     )
 
 
-def _taps(x, kernel_size, stride, padding):
-    """Return the windows as (n, c, taps, oh, ow), 0 in the padding."""
-    columns = im2col(x, kernel_size, stride=stride, padding=padding, dilation=(1, 1))
+def _taps(x, kernel_size, stride, padding, dilation=(1, 1), fill=0):
+    """Return the windows as (n, c, taps, oh, ow)."""
+    options = dict(stride=stride, padding=padding, dilation=dilation)
+    columns = im2col(x, kernel_size, **options, fill=fill)
     n, c, kh, kw, oh, ow = columns.shape
     return columns.reshape(n, c, kh * kw, oh, ow)
 
 
-def _inside(x, kernel_size, stride, padding):
+def _inside(x, kernel_size, stride, padding, dilation=(1, 1)):
     """Return 1 for the taps that meet a sample and 0 for those in the padding."""
-    return _taps(np.ones_like(x, shape=(1, 1, *x.shape[2:])), kernel_size, stride, padding)
+    ones = np.ones_like(x, shape=(1, 1, *x.shape[2:]))
+    return _taps(ones, kernel_size, stride, padding, dilation)
 
 
 def _untap(dtaps, size, kernel_size, stride, padding):
@@ -185,8 +196,8 @@ def _spread_adaptively(dy, x, y, gradient):
 def _lp(taps, p):
     # Powers of numbers up to 1 cannot overflow: the largest of each window is taken out.
     largest = np.abs(taps).max(axis=2)
-    ratio = np.abs(taps) / np.where(largest > 0, largest, 1)[:, :, None]
-    return largest * (ratio**p).sum(axis=2) ** (1 / p)
+    scale = np.where((largest > 0) & (largest < np.inf), largest, 1)
+    return scale * ((np.abs(taps) / scale[:, :, None]) ** p).sum(axis=2) ** (1 / p)
 
 
 def _lp_grad(dy, taps, y, p):
@@ -195,13 +206,20 @@ def _lp_grad(dy, taps, y, p):
 
 
 def _std(taps, inside):
-    count = inside.sum(axis=2)
-    deviation = inside * (taps - (taps.sum(axis=2) / count)[:, :, None])
-    return np.sqrt((deviation * deviation).sum(axis=2) / count)
+    deviation = _deviation(taps, inside)
+    return np.sqrt((deviation * deviation).sum(axis=2) / inside.sum(axis=2))
+
+
+def _deviation(taps, inside):
+    """Return the difference of each sample to the mean of its window, and 0 in the padding."""
+    # From the largest first: the mean of equal samples may round to something else than they are.
+    largest = np.where(inside > 0, taps, -np.inf).max(axis=2)
+    below = np.where(inside > 0, taps - largest[:, :, None], 0)
+    return inside * (below - (below.sum(axis=2) / inside.sum(axis=2))[:, :, None])
 
 
 def _std_grad(dy, taps, y, inside):
     count = inside.sum(axis=2)
-    deviation = inside * (taps - (taps.sum(axis=2) / count)[:, :, None])
+    deviation = _deviation(taps, inside)
     slope = np.where(y > 0, dy, 0) / (np.where(y > 0, y, 1) * count)
     return slope[:, :, None] * deviation

@@ -69,12 +69,12 @@ class LeNet5(nn.Module):
 
     def __init__(self, *, rng=None):
         rng = generator(rng)
-        self.C1 = _drawn(nn.Conv2d(1, 6, 5), 25, rng)
+        self.C1 = _drawn(nn.Conv2d(1, 6, 5, rng=rng), 25, rng)
         self.S2 = Subsampling(6, rng=rng)
         self.C3 = PartialConv2d(CONNECTIONS, 5, rng=rng)
         self.S4 = Subsampling(16, rng=rng)
-        self.C5 = _drawn(nn.Conv2d(16, 120, 5), 16 * 25, rng)
-        self.F6 = _drawn(nn.Linear(120, 84), 120, rng)
+        self.C5 = _drawn(nn.Conv2d(16, 120, 5, rng=rng), 16 * 25, rng)
+        self.F6 = _drawn(nn.Linear(120, 84, rng=rng), 120, rng)
         self.OUT = EuclideanRBF(digit_bitmaps())
         self.activation = nn.ScaledTanh()
 
@@ -142,7 +142,7 @@ class EuclideanRBF(nn.Module):
         self.weight = nn.Buffer(centres.astype(np.float32))
 
     def forward(self, x):
-        difference = x.reshape(len(x), 1, -1) - self.weight
+        difference = x.reshape(len(x), 1, self.weight.shape[1]) - self.weight
         return (difference * difference).sum(axis=-1)
 
 

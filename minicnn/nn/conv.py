@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from minicnn import ops
 from minicnn.nn import init
@@ -32,6 +33,10 @@ class _Convolution(Module):
         self.stride = arguments.per_axis(name, "stride", stride, self.axes)
         self.dilation = arguments.per_axis(name, "dilation", dilation, self.axes)
         self.padding = padding
+        if not isinstance(padding, str):
+            arguments.per_side(
+                name, padding, self.kernel_size, self.kernel_size, self.stride, self.dilation
+            )
         shape = self._weight_shape()
         bound = 1 / math.sqrt(init.fans(shape)[0])
         self.weight = Parameter(init.uniform(shape, bound, rng=rng))
@@ -49,26 +54,10 @@ class _Convolution(Module):
         return shown + ("" if self.bias is not None else ", bias=False")
 
 
-class Conv2d(_Convolution):
-    """Slide `out_channels` filters over images: (N, C, H, W) to (N, O, H', W'), as `ops.conv2d`.
+class _Conv(_Convolution):
+    """What convolutions along one and two axes share."""
 
-    Parameters
-    ----------
-    in_channels, out_channels : int
-    kernel_size, stride, dilation : int or (int, int) [samples]
-    padding : int, (int, int), ((int, int), (int, int)), "same" or "valid" [samples]
-    groups : int
-    bias : bool
-    rng : int, Generator or None
-        Draws weight and bias from U(-b, b) with b = 1 / sqrt(fan-in), as PyTorch does.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range, or groups does not divide the channels.
-    """
-
-    axes = 2
+    convolve: Callable
 
     def __init__(
         self,
@@ -88,7 +77,7 @@ class Conv2d(_Convolution):
         )
 
     def forward(self, x):
-        return ops.conv2d(
+        return self.convolve(
             x,
             self.weight,
             self.bias,
@@ -99,35 +88,18 @@ class Conv2d(_Convolution):
         )
 
 
-class Conv1d(Conv2d):
-    """Slide filters over sequences: (N, C, L) to (N, O, L'); parameters as `Conv2d`, one axis."""
-
-    axes = 1
-
-    def forward(self, x):
-        return ops.conv1d(
-            x,
-            self.weight,
-            self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
-
-
-class ConvTranspose2d(_Convolution):
-    """Spread pixels over windows of a larger image: (N, C, H, W) to (N, O, H', W').
+class Conv2d(_Conv):
+    """Slide `out_channels` filters over images: (N, C, H, W) to (N, O, H', W'), as `ops.conv2d`.
 
     Parameters
     ----------
     in_channels, out_channels : int
-    kernel_size, stride, output_padding, dilation : int or (int, int) [samples]
-    padding : int, (int, int) or ((int, int), (int, int)) [samples]
+    kernel_size, stride, dilation : int or (int, int) [samples]
+    padding : int, (int, int), ((int, int), (int, int)), "same" or "valid" [samples]
     groups : int
     bias : bool
     rng : int, Generator or None
-        Draws weight and bias as for `Conv2d`.
+        Draws weight and bias from U(-b, b) with b = 1 / sqrt(fan-in), as PyTorch does.
 
     Raises
     ------
@@ -136,6 +108,20 @@ class ConvTranspose2d(_Convolution):
     """
 
     axes = 2
+    convolve = staticmethod(ops.conv2d)
+
+
+class Conv1d(_Conv):
+    """Slide filters over sequences: (N, C, L) to (N, O, L'); parameters as `Conv2d`, one axis."""
+
+    axes = 1
+    convolve = staticmethod(ops.conv1d)
+
+
+class _ConvTranspose(_Convolution):
+    """What transposed convolutions along one and two axes share."""
+
+    convolve: Callable
 
     def __init__(
         self,
@@ -160,7 +146,7 @@ class ConvTranspose2d(_Convolution):
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
     def forward(self, x):
-        return ops.conv_transpose2d(
+        return self.convolve(
             x,
             self.weight,
             self.bias,
@@ -172,19 +158,31 @@ class ConvTranspose2d(_Convolution):
         )
 
 
-class ConvTranspose1d(ConvTranspose2d):
+class ConvTranspose2d(_ConvTranspose):
+    """Spread pixels over windows of a larger image: (N, C, H, W) to (N, O, H', W').
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, output_padding, dilation : int or (int, int) [samples]
+    padding : int, (int, int) or ((int, int), (int, int)) [samples]
+    groups : int
+    bias : bool
+    rng : int, Generator or None
+        Draws weight and bias as for `Conv2d`.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or groups does not divide the channels.
+    """
+
+    axes = 2
+    convolve = staticmethod(ops.conv_transpose2d)
+
+
+class ConvTranspose1d(_ConvTranspose):
     """Spread samples over windows of a sequence; parameters as `ConvTranspose2d`, one axis."""
 
     axes = 1
-
-    def forward(self, x):
-        return ops.conv_transpose1d(
-            x,
-            self.weight,
-            self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding,
-            groups=self.groups,
-            dilation=self.dilation,
-        )
+    convolve = staticmethod(ops.conv_transpose1d)

@@ -44,7 +44,7 @@ class Module:
     """The base of all layers and models: define `forward`, and assign what it needs as attributes.
 
     Parameters, buffers and modules are found by walking the attributes in the order of their
-    definition, through lists and tuples of modules too; their names are PyTorch's.
+    definition, through lists, tuples and dicts too; their names are PyTorch's.
 
     Attributes
     ----------
@@ -58,18 +58,16 @@ class Module:
         """Compute the output; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs, **options):
         interceptor = _interceptor.get()
-        return self.forward(*inputs) if interceptor is None else interceptor(self, *inputs)
+        if interceptor is None:
+            return self.forward(*inputs, **options)
+        return interceptor(self, *inputs, **options)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules among the attributes, with their names."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                items = enumerate(value)
-                yield from ((f"{name}.{i}", item) for i, item in items if isinstance(item, Module))
+        members = _members(vars(self))
+        return ((name, value) for name, value in members if isinstance(value, Module))
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield this module and all below it, with their dotted names, parents first."""
@@ -105,7 +103,7 @@ class Module:
         """Yield attributes of this kind; a shared one under each of its names or only the first."""
         seen = set()
         for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
+            for name, value in _members(vars(module)):
                 if isinstance(value, kind) and (shared or id(value) not in seen):
                     seen.add(id(value))
                     yield (f"{prefix}.{name}" if prefix else name), value
@@ -128,6 +126,8 @@ class Module:
         ------
         ValueError
             If the state does not fit, with every reason at once; nothing was changed then.
+        TypeError
+            If a value cannot become an array of numbers; nothing was changed then either.
         """
         own = dict(self._named((Parameter, Buffer), shared=True))
         given = {
@@ -145,8 +145,13 @@ class Module:
         ]
         if problems:
             raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
-        for name in own.keys() & given.keys():
-            own[name].data[...] = np.asarray(given[name], like=own[name].data)
+        converted = {
+            name: np.asarray(given[name], dtype=tensor.dtype, like=tensor.data)
+            for name, tensor in own.items()
+            if name in given
+        }
+        for name, array in converted.items():
+            own[name].data[...] = array
 
     def train(self, mode: bool = True) -> Module:
         """Set `training` here and below, and return the module."""
@@ -170,12 +175,18 @@ class Module:
         ----------
         target : "cpu", "cuda" or a floating-point dtype
             Integer buffers keep their dtype.
+
+        Raises
+        ------
+        ValueError
+            If the target is none of these.
         """
+        dtype = None if target in ("cpu", "cuda") else _floating_dtype(target)
         for _, tensor in self._named((Parameter, Buffer), shared=False):
-            if target in ("cpu", "cuda"):
+            if dtype is None:
                 tensor.data = kernels.to(tensor.data, target)
             elif tensor.dtype.kind == "f":
-                tensor.data = tensor.data.astype(np.dtype(target), copy=False)
+                tensor.data = tensor.data.astype(dtype, copy=False)
             tensor.grad = None
         return self
 
@@ -190,3 +201,22 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _members(values):
+    """Yield named values and, through lists, tuples and dicts, what these hold."""
+    for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, (list, tuple, dict)):
+            yield from ((f"{name}.{inner}", item) for inner, item in _members(value))
+        else:
+            yield str(name), value
+
+
+def _floating_dtype(target):
+    try:
+        dtype = np.dtype(target)
+    except TypeError:
+        dtype = None
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"to: {target!r} is none of 'cpu', 'cuda', float32 and float64")
+    return dtype

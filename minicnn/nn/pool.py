@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from minicnn import ops
 from minicnn.nn.module import Module
 
 
-class MaxPool2d(Module):
-    """Take the largest value of each window of (N, C, H, W), as `ops.max_pool2d`."""
+class _MaxPool(Module):
+    """Options of a pooling over strided windows."""
 
-    pool = staticmethod(ops.max_pool2d)
+    pool: Callable
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, *, ceil_mode=False):
         self.kernel_size, self.stride = kernel_size, stride
@@ -24,16 +26,22 @@ class MaxPool2d(Module):
         return _geometry(self)
 
 
-class MaxPool1d(MaxPool2d):
+class MaxPool2d(_MaxPool):
+    """Take the largest value of each window of (N, C, H, W), as `ops.max_pool2d`."""
+
+    pool = staticmethod(ops.max_pool2d)
+
+
+class MaxPool1d(_MaxPool):
     """Take the largest value of each window of (N, C, L), as `ops.max_pool1d`."""
 
     pool = staticmethod(ops.max_pool1d)
 
 
-class AvgPool2d(Module):
-    """Average each window of (N, C, H, W), as `ops.avg_pool2d`."""
+class _AvgPool(Module):
+    """Options of a pooling over strided windows."""
 
-    pool = staticmethod(ops.avg_pool2d)
+    pool: Callable
 
     def __init__(
         self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
@@ -50,16 +58,22 @@ class AvgPool2d(Module):
         return _geometry(self)
 
 
-class AvgPool1d(AvgPool2d):
+class AvgPool2d(_AvgPool):
+    """Average each window of (N, C, H, W), as `ops.avg_pool2d`."""
+
+    pool = staticmethod(ops.avg_pool2d)
+
+
+class AvgPool1d(_AvgPool):
     """Average each window of (N, C, L), as `ops.avg_pool1d`."""
 
     pool = staticmethod(ops.avg_pool1d)
 
 
-class LPPool2d(Module):
-    """Take the power average of each window of (N, C, H, W), as `ops.lp_pool2d`."""
+class _LPPool(Module):
+    """Options of a pooling over strided windows."""
 
-    pool = staticmethod(ops.lp_pool2d)
+    pool: Callable
 
     def __init__(self, norm_type, kernel_size, stride=None, ceil_mode=False, *, padding=0):
         self.norm_type, self.kernel_size, self.stride = norm_type, kernel_size, stride
@@ -67,23 +81,34 @@ class LPPool2d(Module):
 
     def forward(self, x):
         return self.pool(
-            x, self.norm_type, self.kernel_size, self.stride, self.padding, self.ceil_mode
+            x,
+            self.norm_type,
+            self.kernel_size,
+            self.stride,
+            self.ceil_mode,
+            padding=self.padding,
         )
 
     def extra_repr(self):
         return f"{self.norm_type}, {_geometry(self)}"
 
 
-class LPPool1d(LPPool2d):
+class LPPool2d(_LPPool):
+    """Take the power average of each window of (N, C, H, W), as `ops.lp_pool2d`."""
+
+    pool = staticmethod(ops.lp_pool2d)
+
+
+class LPPool1d(_LPPool):
     """Take the power average of each window of (N, C, L), as `ops.lp_pool1d`."""
 
     pool = staticmethod(ops.lp_pool1d)
 
 
-class StdPool2d(Module):
-    """Take the standard deviation of each window of (N, C, H, W), as `ops.std_pool2d`."""
+class _StdPool(Module):
+    """Options of a pooling over strided windows."""
 
-    pool = staticmethod(ops.std_pool2d)
+    pool: Callable
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
         self.kernel_size, self.stride = kernel_size, stride
@@ -96,16 +121,22 @@ class StdPool2d(Module):
         return _geometry(self)
 
 
-class StdPool1d(StdPool2d):
+class StdPool2d(_StdPool):
+    """Take the standard deviation of each window of (N, C, H, W), as `ops.std_pool2d`."""
+
+    pool = staticmethod(ops.std_pool2d)
+
+
+class StdPool1d(_StdPool):
     """Take the standard deviation of each window of (N, C, L), as `ops.std_pool1d`."""
 
     pool = staticmethod(ops.std_pool1d)
 
 
-class AdaptiveMaxPool2d(Module):
-    """Take the largest value of each of `output_size` windows, as `ops.adaptive_max_pool2d`."""
+class _AdaptivePool(Module):
+    """Options of a pooling over adaptive windows."""
 
-    pool = staticmethod(ops.adaptive_max_pool2d)
+    pool: Callable
 
     def __init__(self, output_size):
         self.output_size = output_size
@@ -117,40 +148,46 @@ class AdaptiveMaxPool2d(Module):
         return f"{self.output_size}"
 
 
-class AdaptiveMaxPool1d(AdaptiveMaxPool2d):
+class AdaptiveMaxPool2d(_AdaptivePool):
+    """Take the largest value of each of `output_size` windows, as `ops.adaptive_max_pool2d`."""
+
+    pool = staticmethod(ops.adaptive_max_pool2d)
+
+
+class AdaptiveMaxPool1d(_AdaptivePool):
     """Take the largest value of each of `output_size` windows, as `ops.adaptive_max_pool1d`."""
 
     pool = staticmethod(ops.adaptive_max_pool1d)
 
 
-class AdaptiveAvgPool2d(AdaptiveMaxPool2d):
+class AdaptiveAvgPool2d(_AdaptivePool):
     """Average each of `output_size` windows of (N, C, H, W), as `ops.adaptive_avg_pool2d`."""
 
     pool = staticmethod(ops.adaptive_avg_pool2d)
 
 
-class AdaptiveAvgPool1d(AdaptiveMaxPool2d):
+class AdaptiveAvgPool1d(_AdaptivePool):
     """Average each of `output_size` windows of (N, C, L), as `ops.adaptive_avg_pool1d`."""
 
     pool = staticmethod(ops.adaptive_avg_pool1d)
 
 
-class AdaptiveStdPool2d(AdaptiveMaxPool2d):
+class AdaptiveStdPool2d(_AdaptivePool):
     """Take the deviation of each of `output_size` windows, as `ops.adaptive_std_pool2d`."""
 
     pool = staticmethod(ops.adaptive_std_pool2d)
 
 
-class AdaptiveStdPool1d(AdaptiveMaxPool2d):
+class AdaptiveStdPool1d(_AdaptivePool):
     """Take the deviation of each of `output_size` windows, as `ops.adaptive_std_pool1d`."""
 
     pool = staticmethod(ops.adaptive_std_pool1d)
 
 
-class AdaptiveLPPool2d(Module):
-    """Take the power average of each of `output_size` windows, as `ops.adaptive_lp_pool2d`."""
+class _AdaptiveLPPool(Module):
+    """Options of a power average over adaptive windows."""
 
-    pool = staticmethod(ops.adaptive_lp_pool2d)
+    pool: Callable
 
     def __init__(self, norm_type, output_size):
         self.norm_type, self.output_size = norm_type, output_size
@@ -162,7 +199,13 @@ class AdaptiveLPPool2d(Module):
         return f"{self.norm_type}, {self.output_size}"
 
 
-class AdaptiveLPPool1d(AdaptiveLPPool2d):
+class AdaptiveLPPool2d(_AdaptiveLPPool):
+    """Take the power average of each of `output_size` windows, as `ops.adaptive_lp_pool2d`."""
+
+    pool = staticmethod(ops.adaptive_lp_pool2d)
+
+
+class AdaptiveLPPool1d(_AdaptiveLPPool):
     """Take the power average of each of `output_size` windows, as `ops.adaptive_lp_pool1d`."""
 
     pool = staticmethod(ops.adaptive_lp_pool1d)

@@ -44,12 +44,12 @@ def softplus(x, beta: float = 1.0) -> Tensor:
 
 def softmax(x, axis: int = -1) -> Tensor:
     """Return exp(x) divided by its sum along the axis: logits become probabilities."""
-    return _softmax(*arguments.floats("softmax", x=x), axis=axis)
+    return _softmax(*_along("softmax", x, axis), axis=axis)
 
 
 def log_softmax(x, axis: int = -1) -> Tensor:
     """Return the logarithm of the softmax along the axis, which does not underflow."""
-    return _log_softmax(*arguments.floats("log_softmax", x=x), axis=axis)
+    return _log_softmax(*_along("log_softmax", x, axis), axis=axis)
 
 
 @primitive
@@ -110,3 +110,10 @@ def _log_softmax(x, *, axis):
     k = kernels.of(x)
     y = k.log_softmax(x, axis)
     return y, (lambda dy: k.log_softmax_grad(dy, y, axis),)
+
+
+def _along(operation, x, axis):
+    (x,) = arguments.floats(operation, x=x)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{operation}: x of shape {x.shape} has no axis {axis}")
+    return (x,)

@@ -162,9 +162,9 @@ def _conv2d(x, w, b, **options):
 @primitive
 def _conv_transpose2d(x, w, b, *, size, **options):
     k = kernels.of(x, w, b)
-    kernel_size = w.shape[2:]
+    before, kernel_size = x.shape[2:], w.shape[2:]
     return k.conv_transpose2d(x, w, b, size=size, **options), (
-        lambda dy: k.conv_transpose2d_input_grad(dy, w, **options),
+        lambda dy: k.conv_transpose2d_input_grad(dy, w, before, **options),
         lambda dy: k.conv_transpose2d_weight_grad(dy, x, kernel_size, **options),
         lambda dy: k.conv2d_bias_grad(dy),
     )
@@ -186,6 +186,7 @@ def _along_width(convolve, x, weight, bias, options):
 
 def _options(operation, x, weight, bias, stride, padding, dilation, groups):
     """Check a convolution and return its options, one entry per spatial axis."""
+    groups = _groups(operation, x, weight, groups)
     _check_groups(operation, x, weight, bias, groups, weight.shape[0], weight.shape[1] * groups)
     size, kernel_size = x.shape[2:], weight.shape[2:]
     stride = arguments.per_axis(operation, "stride", stride, len(size))
@@ -199,6 +200,7 @@ def _transpose_options(
     operation, x, weight, bias, stride, padding, output_padding, dilation, groups
 ):
     """Check a transposed convolution and return its options, one entry per spatial axis."""
+    groups = _groups(operation, x, weight, groups)
     _check_groups(operation, x, weight, bias, groups, weight.shape[1] * groups, weight.shape[0])
     size, kernel_size = x.shape[2:], weight.shape[2:]
     stride = arguments.per_axis(operation, "stride", stride, len(size))
@@ -224,14 +226,20 @@ def _transpose_options(
     return dict(size=output, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def _check_groups(operation, x, weight, bias, groups, outputs, inputs):
-    """Raise unless the weight takes the channels of x, `groups` divides both, and the bias fits."""
+def _groups(operation, x, weight, groups):
+    """Return the number of groups; raise unless the weight has as many axes as x."""
     shapes = f"x is {x.shape}, weight is {weight.shape}"
     if weight.ndim != x.ndim:
         raise ValueError(f"{operation}: weight has {weight.ndim} axes, x has {x.ndim}; {shapes}")
     if 0 in weight.shape:
         raise ValueError(f"{operation}: the weight is empty; {shapes}")
-    if not isinstance(groups, int) or groups < 1 or inputs % groups or outputs % groups:
+    return arguments.per_axis(operation, "groups", groups, 1)[0]
+
+
+def _check_groups(operation, x, weight, bias, groups, outputs, inputs):
+    """Raise unless the weight takes the channels of x, `groups` divides both, and the bias fits."""
+    shapes = f"x is {x.shape}, weight is {weight.shape}"
+    if inputs % groups or outputs % groups:
         raise ValueError(
             f"{operation}: groups is {groups}; it must divide {inputs} input "
             f"and {outputs} output channels"

@@ -204,8 +204,10 @@ def _huber(x, target, *, delta):
 
 
 def _constant(values):
-    """Return the array behind a target, which has no gradient."""
+    """Return the array behind a target or a weight, which gets no gradient."""
     if isinstance(values, Tensor):
+        if values.requires_grad:
+            raise ValueError("loss: a target or weight requires a gradient; detach() it")
         return values.data
     return values if hasattr(values, "__array_function__") else np.asarray(values)
 

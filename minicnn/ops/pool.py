@@ -81,7 +81,7 @@ def avg_pool1d(
     return _strided("avg_pool1d", _avg_pool2d, x, kernel_size, stride, **options)
 
 
-def lp_pool2d(x, norm_type, kernel_size, stride=None, padding=0, ceil_mode=False) -> Tensor:
+def lp_pool2d(x, norm_type, kernel_size, stride=None, ceil_mode=False, *, padding=0) -> Tensor:
     """Take (sum of |x| ** p) ** (1 / p) of each window: p = 1 adds up, p = infinity is the maximum.
 
     Parameters
@@ -110,7 +110,7 @@ def lp_pool2d(x, norm_type, kernel_size, stride=None, padding=0, ceil_mode=False
     return _strided("lp_pool2d", _lp_pool2d, x, kernel_size, stride, **options)
 
 
-def lp_pool1d(x, norm_type, kernel_size, stride=None, padding=0, ceil_mode=False) -> Tensor:
+def lp_pool1d(x, norm_type, kernel_size, stride=None, ceil_mode=False, *, padding=0) -> Tensor:
     """Take the power average of each window of x (N, C, L), as `lp_pool2d` at height 1."""
     options = dict(padding=padding, ceil_mode=ceil_mode, p=_power("lp_pool1d", norm_type))
     return _strided("lp_pool1d", _lp_pool2d, x, kernel_size, stride, **options)
@@ -221,7 +221,7 @@ def global_std_pool(x) -> Tensor:
 def _max_pool2d(x, **options):
     k, size = kernels.of(x), x.shape[2:]
     y, index = k.max_pool2d(x, **options)
-    return y, (lambda dy: k.max_pool2d_grad(dy, index, size),)
+    return y, (lambda dy: k.max_pool2d_grad(dy, index, size, **options),)
 
 
 @primitive
@@ -248,7 +248,7 @@ def _std_pool2d(x, **options):
 def _adaptive_max_pool2d(x, *, output_size):
     k, size = kernels.of(x), x.shape[2:]
     y, index = k.adaptive_max_pool2d(x, output_size)
-    return y, (lambda dy: k.max_pool2d_grad(dy, index, size),)
+    return y, (lambda dy: k.adaptive_max_pool2d_grad(dy, index, size),)
 
 
 @primitive

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.arithmetic import broadcast_form, reduce_to
-from minicnn.autograd import Tensor, primitive
+from minicnn.autograd import Tensor, constant_like, primitive
 
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -30,7 +30,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
         raise ValueError(
             f"concatenate: shapes {_shapes(tensors)} differ beside axis {axis}, the joined one"
         )
-    return _concatenate(*tensors, axis=axis)
+    return _concatenate(*_of_one_dtype("concatenate", tensors), axis=axis)
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -45,7 +45,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
         raise ValueError("stack: there are no tensors to join")
     if len({_data(tensor).shape for tensor in tensors}) > 1:
         raise ValueError(f"stack: shapes {_shapes(tensors)} differ")
-    return _stack(*tensors, axis=axis)
+    return _stack(*_of_one_dtype("stack", tensors), axis=axis)
 
 
 def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
@@ -62,7 +62,7 @@ def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     ValueError
         If there is not one pair of numbers >= 0 for each axis.
     """
-    pairs = tuple(tuple(side) for side in padding)
+    pairs = tuple(tuple(p) if isinstance(p, (tuple, list)) else (p,) for p in padding)
     if len(pairs) != np.ndim(_data(x)) or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(
             f"pad: padding is {padding!r}; x of shape {_data(x).shape} takes one "
@@ -73,6 +73,10 @@ def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
 
 def where(condition, a, b) -> Tensor:
     """Take elements of a where the condition holds and of b elsewhere; all three broadcast."""
+    if isinstance(a, Tensor):
+        b = constant_like(a, b)
+    elif isinstance(b, Tensor):
+        a = constant_like(b, a)
     return _where(_data(condition), a, b)
 
 
@@ -112,8 +116,20 @@ def _where(condition, a, b):
     )
 
 
+def _of_one_dtype(operation, tensors):
+    """Return the tensors, and arrays beside them in their dtype, which must be one."""
+    dtypes = {tensor.dtype for tensor in tensors if isinstance(tensor, Tensor)}
+    if len(dtypes) > 1:
+        raise TypeError(f"{operation}: tensors of {', '.join(sorted(map(str, dtypes)))} do not mix")
+    dtype = dtypes.pop() if dtypes else None
+    return [t if isinstance(t, Tensor) or dtype is None else t.astype(dtype) for t in tensors]
+
+
 def _data(x):
-    return x.data if isinstance(x, Tensor) else x
+    """Return the array behind an argument; lists and numbers become one."""
+    if isinstance(x, Tensor):
+        return x.data
+    return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
 def _shapes(tensors):

@@ -20,6 +20,9 @@ from minicnn.autograd import Tensor
 TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 2e-15}
 
 
+_ELEMENTWISE = {"relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus"}
+
+
 @dataclass(frozen=True)
 class Array:
     """How one argument is drawn."""
@@ -52,6 +55,7 @@ class Case:
     torch: Callable | None = None
     linear: tuple[str, ...] = ()
     empty: bool = True  # whether it takes a batch without samples
+    constants: tuple[str, ...] = ()  # arguments that have no gradient
     note: str = ""
 
     def __str__(self):
@@ -64,12 +68,21 @@ class Case:
         )
         return function(*arguments, **self.options)
 
+    def trained(self):
+        """Return for each argument whether it has a gradient."""
+        return [
+            array.kind != "labels" and name not in self.constants
+            for name, array in self.arrays.items()
+        ]
+
     def draw(self, dtype, seed=0):
         rng = np.random.default_rng(seed)
         return [array.draw(rng, dtype) for array in self.arrays.values()]
 
     def terms(self):
         """Return an upper bound of the number of products that any result sums up."""
+        if self.operation in _ELEMENTWISE:
+            return 4  # what an exponential or a logarithm rounds
         return max(math.prod(array.shape) for array in self.arrays.values())
 
 
@@ -237,6 +250,7 @@ CASES = [
     conv((2, 2, 33), (3, 2, 8), "same-stride", torch=False, padding="same", stride=4, bias=False),
     conv_transpose((2, 4, 5, 4), (4, 3, 3, 2), stride=2, padding=1, output_padding=1),
     conv_transpose((2, 4, 5, 4), (4, 3, 3, 2), "groups", groups=2, dilation=2, stride=(3, 1)),
+    conv_transpose((2, 4, 5, 4), (4, 3, 3, 2), "rest", dilation=3, output_padding=2, padding=1),
     conv_transpose((2, 3, 4, 5), (3, 2, 3, 3), "no-bias", bias=False, stride=2),
     conv_transpose((2, 3, 4, 5), (3, 2, 4, 4), "sides", torch=False, padding=((1, 2), (0, 1))),
     conv_transpose((2, 4, 9), (4, 3, 6), stride=3, padding=2, output_padding=1),
@@ -274,6 +288,7 @@ CASES = [
         ceil_mode=True,
         count_include_pad=False,
     ),
+    pool("avg_pool2d", (2, 3, 8, 9), "partial", kernel_size=3, stride=3, padding=1, ceil_mode=True),
     pool("avg_pool1d", (2, 3, 11), kernel_size=4, stride=3, padding=2),
     pool("lp_pool2d", (2, 3, 6, 7), torch=torch_lp, norm_type=3, kernel_size=(2, 3), stride=(2, 1)),
     # PyTorch scales its partial windows as if they were whole.
@@ -392,7 +407,18 @@ CASES = [
         lambda torch, x, t: torch.nn.functional.cross_entropy(
             x, t.detach(), label_smoothing=0.2, reduction="sum"
         ),
+        constants=("target",),
         note="probabilities",
+    ),
+    Case(
+        "cross_entropy",
+        {"logits": normal(4, 5), "target": unit(4, 5)},
+        dict(label_smoothing=0.2, reduction="none"),
+        lambda torch, *a: torch.nn.functional.cross_entropy(
+            *a, label_smoothing=0.2, reduction="none"
+        ),
+        constants=("target",),
+        note="weights",
     ),
     Case(
         "binary_cross_entropy_with_logits",
@@ -400,6 +426,7 @@ CASES = [
         torch=lambda torch, x, t: torch.nn.functional.binary_cross_entropy_with_logits(
             x, t.detach()
         ),
+        constants=("target",),
         empty=False,
     ),
     Case(
@@ -410,6 +437,7 @@ CASES = [
         torch=lambda torch, x, t, w, p: torch.nn.functional.binary_cross_entropy_with_logits(
             x, t.detach(), w.detach(), pos_weight=p.detach(), reduction="none"
         ),
+        constants=("target", "weight", "positive"),
         note="weighted",
     ),
     Case(

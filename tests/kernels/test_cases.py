@@ -14,7 +14,8 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 def forward_and_gradients(case, arrays, dy=None):
     """Return the output, and the gradient of each floating-point array for a fixed `dy`."""
-    tensors = [mc.Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    trained = case.trained()
+    tensors = [mc.Tensor(a, requires_grad=t) for a, t in zip(arrays, trained, strict=True)]
     y = case.run(*tensors)
     if dy is None:
         dy = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
@@ -56,7 +57,8 @@ def test_values_and_gradients_agree_with_pytorch(case, dtype):
         pytest.skip("PyTorch has no such operation")
     arrays = case.draw(dtype)
     y, gradients = forward_and_gradients(case, arrays)
-    tensors = [torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    trained = case.trained()
+    tensors = [torch.tensor(a, requires_grad=t) for a, t in zip(arrays, trained, strict=True)]
     expected = case.torch(torch, *tensors)
     assert_close(y, expected.detach().numpy(), case.terms())
     if expected.requires_grad:

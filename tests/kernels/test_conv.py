@@ -95,7 +95,7 @@ def test_both_gradients_of_transposed_convolution_are_its_adjoints(k, geometry):
     dy, w, x = draw_arrays(*geometry)
     options = geometry[2]
     product = np.sum(k.conv_transpose2d(x, w, None, size=dy.shape[2:], **options) * dy)
-    dx = k.conv_transpose2d_input_grad(dy, w, **options)
+    dx = k.conv_transpose2d_input_grad(dy, w, x.shape[2:], **options)
     dw = k.conv_transpose2d_weight_grad(dy, x, w.shape[2:], **options)
     terms = x.size * w[0].size
     assert_close(np.sum(x * dx), product, terms)

@@ -116,7 +116,7 @@ def test_the_gradient_of_max_pooling_is_the_adjoint_of_taking_the_maxima(k, case
     x = draw_values(shape)
     y, index = k.max_pool2d(x, **options)
     dy = np.random.default_rng(1).standard_normal(y.shape)
-    dx = k.max_pool2d_grad(dy, index, shape[2:])
+    dx = k.max_pool2d_grad(dy, index, shape[2:], **options)
     assert_close(np.sum(x * dx), np.sum(y * dy), x.size * y.size)
 
 
@@ -172,7 +172,7 @@ def test_the_lectures_example_of_max_pooling(k):
 def test_the_first_of_equal_maxima_gets_the_whole_gradient(k):
     x = np.ones((1, 1, 2, 2))
     _, index = k.max_pool2d(x, dilation=(1, 1), **two_by_two)
-    dx = k.max_pool2d_grad(np.full((1, 1, 1, 1), 5.0), index, (2, 2))
+    dx = k.max_pool2d_grad(np.full((1, 1, 1, 1), 5.0), index, (2, 2), dilation=(1, 1), **two_by_two)
     assert dx.tolist() == [[[[5, 0], [0, 0]]]]
 
 
@@ -181,7 +181,7 @@ def test_overlapping_windows_add_up_their_gradients_at_a_shared_maximum(k):
     x = np.array([0.0, 1.0, 0.0]).reshape(1, 1, 1, 3)
     options = dict(kernel_size=(1, 2), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1))
     _, index = k.max_pool2d(x, **options)
-    dx = k.max_pool2d_grad(np.array([2.0, 3.0]).reshape(1, 1, 1, 2), index, (1, 3))
+    dx = k.max_pool2d_grad(np.array([2.0, 3.0]).reshape(1, 1, 1, 2), index, (1, 3), **options)
     assert dx.ravel().tolist() == [0, 5, 0]
 
 
