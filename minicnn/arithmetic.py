@@ -11,7 +11,7 @@ import numpy as np
 
 def broadcast_form(a):
     """Return what a broadcast gradient must be reduced to. The shape, not the array: it may die."""
-    return np.shape(a), getattr(a, "dtype", None)
+    return getattr(a, "shape", ()), getattr(a, "dtype", None)
 
 
 def reduce_to(form, dy):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as arrays_of
 
 import minicnn as mc
-from minicnn import ops
+from minicnn import kernels, ops
 from minicnn.autograd import joint, observe, primitive
+from tests.kernels.foreign import ForeignArray
 
 
 def leaf(*shape, seed=0, positive=False):
@@ -128,6 +129,8 @@ indices = {
     "integer array and slice": (slice(None), np.array([[0, 1], [2, 2]])),
     "boolean mask": np.random.default_rng(0).random((2, 3, 4)) > 0.5,
     "boolean axis": (slice(None), np.array([True, False, True])),
+    "tuple": (slice(None), (0, 0)),
+    "tuple alone": ((0, 0, 1),),
     "tensor": mc.Tensor(np.array([1, 1])),
 }
 
@@ -207,6 +210,101 @@ def test_a_shared_node_passes_its_whole_gradient_on_once():
     (y * y + y).sum().backward()
     assert x.grad.tolist() == [2 * (2 * 6 + 1)]
     assert len(calls) == 1
+
+
+def test_a_scalar_may_be_used_many_times():
+    x = mc.Tensor(np.arange(3.0), requires_grad=True)
+    total = x.sum()
+    (total * total + total + total).backward()
+    assert x.grad.tolist() == [8, 8, 8]
+
+
+def test_a_float32_leaf_has_a_float32_gradient_whatever_it_met():
+    x = mc.Tensor(np.ones(3, np.float32), requires_grad=True)
+    (x * np.arange(3.0)).sum().backward()
+    assert x.grad.dtype == np.float32
+    double = mc.Tensor(np.ones(3), requires_grad=True)
+    ops.stack([x, np.zeros(3)]).sum().backward()
+    with pytest.raises(TypeError, match="stack: tensors of float32, float64 do not mix"):
+        ops.stack([x, double])
+
+
+constants = [[1.0, 2.0, 3.0], (1, 2, 3), np.array(2.0), np.arange(1, 4), mc.Tensor([1, 2, 3])]
+
+
+@pytest.mark.parametrize("constant", constants, ids=repr)
+@pytest.mark.parametrize("operator", binary.values(), ids=binary.keys())
+def test_lists_whole_numbers_and_arrays_without_axes_do_not_widen_float32(operator, constant):
+    x = mc.Tensor(np.ones(3, np.float32), requires_grad=True)
+    assert operator(x, constant).dtype == np.float32
+    assert ops.where(np.array([True, False, True]), x, constant).dtype == np.float32
+
+
+def test_a_list_can_be_multiplied_by_a_matrix():
+    x = mc.Tensor(np.eye(2, dtype=np.float32))
+    assert (x @ [1.0, 2.0]).data.tolist() == ([1.0, 2.0] @ x).data.tolist() == [1, 2]
+
+
+def test_the_quotient_of_whole_numbers_is_float32():
+    assert (mc.Tensor([1, 2]) / 2).dtype == np.float32
+
+
+def test_conversion_to_whole_numbers_cuts_the_history():
+    x = mc.Tensor([1.5], requires_grad=True)
+    assert not x.astype(np.int64).requires_grad
+
+
+def test_a_tensor_becomes_an_array_and_tensors_of_numbers_become_one():
+    x = mc.Tensor([[1.5, 2.0]])
+    assert np.asarray(x).tolist() == [[1.5, 2.0]]
+    assert mc.Tensor([mc.Tensor(1.0), mc.Tensor(2.0)]).data.tolist() == [1, 2]
+    assert float(mc.Tensor([3.0])) == 3
+    assert [float(row.sum()) for row in mc.Tensor([[1.0, 2.0], [3.0, 4.0]])] == [3, 7]
+    with pytest.raises(TypeError, match="nothing to iterate over"):
+        list(mc.Tensor(1.0))
+    with pytest.raises(TypeError, match="it takes real numbers"):
+        mc.Tensor(["a"])
+
+
+def test_only_a_leaf_can_change_what_it_requires():
+    y = mc.Tensor([1.0], requires_grad=True) * 2
+    with pytest.raises(RuntimeError, match="only a leaf can change requires_grad"):
+        y.requires_grad = False
+
+
+def test_a_decorated_function_runs_in_several_threads_at_once():
+    x, failures = mc.Tensor([1.0], requires_grad=True), []
+    barrier = threading.Barrier(2)
+
+    @mc.no_grad()
+    def f():
+        barrier.wait()
+        if (x * 2).requires_grad:
+            failures.append("recorded")
+        barrier.wait()
+
+    threads = [threading.Thread(target=f) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+foreign = {k: f for k, f in unary.items() if k != "where"}
+
+
+@pytest.mark.parametrize("f", foreign.values(), ids=foreign.keys())
+def test_operations_run_on_arrays_that_are_not_numpys(f):
+    x = leaf(2, 3, 4)
+    y = f(x)
+    other = mc.Tensor(ForeignArray(x.data), requires_grad=True)
+    with kernels.use(kernels.reference):
+        z = f(other)
+        z.backward(ForeignArray(np.ones(y.shape)))
+    y.backward(np.ones(y.shape))
+    assert np.allclose(z.data.values, y.data)
+    assert np.allclose(other.grad.values, x.grad)
 
 
 def test_a_leafs_gradient_is_nobody_elses_memory():

@@ -40,6 +40,16 @@ def test_modules_are_named_by_their_path():
     assert names == ["", "first", "branches.0", "branches.1", "same"]
 
 
+def test_parameters_and_modules_are_found_in_lists_and_dicts_however_deep():
+    class Nested(nn.Module):
+        def __init__(self):
+            self.weights = [nn.Parameter(np.ones(1)), (nn.Parameter(np.ones(2)),)]
+            self.heads = {"pitch": nn.Linear(2, 1, bias=False), "size": 3}
+
+    names = [name for name, _ in Nested().named_parameters()]
+    assert names == ["weights.0", "weights.1.0", "heads.pitch.weight"]
+
+
 def test_a_shared_layer_stands_in_the_state_under_both_names():
     state = Block().state_dict()
     assert state["first.weight"] is state["same.weight"]
@@ -107,6 +117,56 @@ def test_to_changes_the_dtype_of_floats_only():
 def test_to_an_unknown_device_says_so():
     with pytest.raises(ValueError, match="device 'tpu' is neither 'cpu' nor 'cuda'"):
         mc.Tensor([1.0]).to("tpu")
+
+
+@pytest.mark.parametrize("target", ["tpu", "cuda:0", np.int64, np.float16])
+def test_a_module_goes_to_known_devices_and_dtypes_only(target):
+    with pytest.raises(ValueError, match="to: .* is none of 'cpu', 'cuda', float32 and float64"):
+        nn.Linear(1, 1).to(target)
+
+
+def test_a_state_with_a_value_that_is_no_array_changes_nothing():
+    model = nn.Linear(2, 1)
+    before = model.weight.data.copy()
+    with pytest.raises((TypeError, ValueError)):
+        model.load_state_dict({"weight": np.zeros((1, 2)), "bias": np.array(["x"])})
+    assert np.array_equal(model.weight.data, before)
+
+
+def test_forward_may_take_options():
+    class Scaled(nn.Module):
+        def forward(self, x, *, factor=1):
+            return x * factor
+
+    assert Scaled()(mc.Tensor([1.0]), factor=3).item() == 3
+
+
+def test_layers_for_one_axis_are_no_kind_of_layers_for_two():
+    assert not isinstance(nn.Conv1d(1, 1, 1), nn.Conv2d)
+    assert not isinstance(nn.MaxPool1d(1), nn.MaxPool2d)
+    assert not isinstance(nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [
+        (nn.Conv2d(6, 40, 3, groups=2, rng=0), 27),
+        (nn.Conv1d(6, 40, 5, rng=0), 30),
+        (nn.ConvTranspose2d(40, 6, 3, rng=0), 54),
+        (nn.Linear(30, 40, rng=0), 30),
+    ],
+)
+def test_layers_begin_within_one_over_the_root_of_their_fan_in(layer, fan_in):
+    bound = fan_in**-0.5
+    assert 0.95 * bound < abs(layer.weight.data).max() <= bound
+    assert 0.5 * bound < abs(layer.bias.data).max() <= bound
+
+
+def test_batches_are_not_counted_in_evaluation():
+    layer = nn.BatchNorm1d(2).eval()
+    layer(mc.Tensor(np.ones((3, 2), np.float32)))
+    assert int(layer.num_batches_tracked) == 0
+    assert layer.running_mean.data.tolist() == [0, 0]
 
 
 def test_a_module_without_forward_says_so():

@@ -1,5 +1,6 @@
 """Optimisers against PyTorch's over many steps, clipping, and schedules."""
 
+import copy
 import math
 
 import numpy as np
@@ -73,6 +74,32 @@ def test_the_factor_of_a_schedule_scales_every_rate():
     assert weight.data.tolist() == [0.75]
 
 
+def test_a_frozen_parameter_stays():
+    free, frozen = nn.Parameter(np.ones(1)), nn.Parameter(np.ones(1), requires_grad=False)
+    optimizer = optim.SGD([free, frozen], lr=1.0)
+    (free * frozen).sum().backward()
+    optimizer.step()
+    assert (free.data.tolist(), frozen.data.tolist()) == ([0], [1])
+
+
+def test_a_copied_optimizer_goes_on_with_its_copied_parameters():
+    weight = nn.Parameter(np.ones((2, 3)))
+    optimizer = optim.Adam([weight], lr=0.1)
+    steps(optimizer, [weight], np.copy, 3)
+    copied, copy_of_optimizer = copy.deepcopy((weight, optimizer))
+    steps(optimizer, [weight], np.copy, 1, start=3)
+    steps(copy_of_optimizer, [copied], np.copy, 1, start=3)
+    assert np.array_equal(weight.data, copied.data)
+
+
+def test_the_factor_of_a_schedule_is_restored():
+    weight = nn.Parameter(np.ones(1))
+    optimizer, other = optim.SGD([weight]), optim.SGD([weight])
+    optimizer.lr_factor = 0.5
+    other.load_state_dict(optimizer.state_dict())
+    assert other.lr_factor == 0.5
+
+
 def test_zero_grad_drops_gradients():
     weight = nn.Parameter(np.ones(1))
     weight.grad = np.ones(1)
@@ -94,6 +121,8 @@ def test_optimizers_say_what_is_wrong_with_their_arguments():
             optim.SGD(*arguments)
     with pytest.raises(ValueError, match="nesterov takes momentum > 0 and dampening 0, not 0.0"):
         optim.SGD([weight], nesterov=True)
+    with pytest.raises(ValueError, match="takes two"):
+        optim.Adam([weight], betas=(0.9, 0.9, 0.9))
     with pytest.raises(ValueError, match=r"betas\[1\] is 1.0; it lies in \[0, 1\)"):
         optim.Adam([weight], betas=(0.9, 1.0))
 
@@ -122,8 +151,13 @@ def test_clipping_the_norm_scales_all_gradients_together():
     assert (a.grad.tolist(), b.grad.tolist()) == ([3, 0], [4])
     assert optim.clip_grad_norm(iter([a, b]), 1.0) == 5
     assert a.grad.tolist() + b.grad.tolist() == pytest.approx([0.6, 0, 0.8])
+    before = a.grad.copy()
     b.grad[0] = np.nan
     assert optim.clip_grad_norm([a, b], 1.0) == math.inf
+    assert np.array_equal(a.grad, before)
+    assert optim.clip_grad_norm(a, 0.3) == pytest.approx(0.6)
+    a.grad = np.full(2, 1e30, np.float32)
+    assert optim.clip_grad_norm([a], 1.0) == pytest.approx(2**0.5 * 1e30, rel=1e-6)
     with pytest.raises(ValueError, match="max_norm is 0; it must be positive"):
         optim.clip_grad_norm([a], 0)
 
@@ -146,6 +180,8 @@ def test_schedules_follow_their_curves():
     rising = optim.warm_up(4, optim.step_decay(2), start=0.2)
     assert [rising(t, []) for t in (0, 2, 4, 6)] == pytest.approx([0.2, 0.6, 1, 0.1])
     assert optim.warm_up(4)(5, []) == 1
+    with pytest.raises(ValueError, match="step_size is 0; it must be positive"):
+        optim.step_decay(0)
 
 
 def test_the_plateau_schedule_agrees_with_pytorch():

@@ -21,5 +21,5 @@ def linear_weight_grad(dy, x):
 
 def linear_bias_grad(dy):
     """Return the gradient (o,) of the bias."""
-    # A product with ones: a float32 sum over the first axis loses 3 digits in 200,000 rows.
-    return np.ones_like(dy, shape=(len(dy),)) @ dy
+    # In float32 a sum along the first axis, row by row, loses 4 digits over 200,000 rows.
+    return dy.sum(axis=0, dtype=np.float64).astype(dy.dtype)

@@ -21,7 +21,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """
     if not tensors:
         raise ValueError("concatenate: there are no tensors to join")
-    ranks = {np.ndim(_data(tensor)) for tensor in tensors}
+    ranks = {_data(tensor).ndim for tensor in tensors}
     if len(ranks) > 1 or not -min(ranks) <= axis < min(ranks):
         raise ValueError(f"concatenate: axis {axis} does not join {_shapes(tensors)}")
     axis %= min(ranks)
@@ -63,7 +63,7 @@ def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
         If there is not one pair of numbers >= 0 for each axis.
     """
     pairs = tuple(tuple(p) if isinstance(p, (tuple, list)) else (p,) for p in padding)
-    if len(pairs) != np.ndim(_data(x)) or any(len(p) != 2 or min(p) < 0 for p in pairs):
+    if len(pairs) != _data(x).ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(
             f"pad: padding is {padding!r}; x of shape {_data(x).shape} takes one "
             "(before, after) >= 0 per axis"

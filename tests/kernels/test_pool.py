@@ -218,3 +218,32 @@ def test_high_powers_of_large_values_do_not_overflow(k):
     assert y.item() == pytest.approx(1e30 * 4 ** (1 / 8), rel=1e-5)
     dx = k.lp_pool2d_grad(np.ones((1, 1, 1, 1), np.float32), x, y, p=8, **two_by_two)
     assert np.isfinite(dx).all()
+
+
+@implementations
+def test_minus_infinity_at_the_border_wins_over_the_padding(k):
+    x = np.full((1, 1, 4, 6), -np.inf)
+    x[0, 0, 1, 1] = 0
+    options = dict(kernel_size=(3, 3), stride=(2, 2), padding=((1, 1), (1, 1)), dilation=(1, 1))
+    y, index = k.max_pool2d(x, **options)
+    assert np.array_equal(planes_of(x)[0, 0][index.ravel()], y.ravel())
+    dx = k.max_pool2d_grad(np.ones(y.shape), index, (4, 6), **options)
+    assert dx.sum() == y.size
+
+
+@implementations
+@pytest.mark.parametrize("value", [0.1, 0.3, -7.7])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_samples_have_no_deviation_however_they_round(k, value, dtype):
+    x = np.full((1, 1, 7, 7), value, dtype)
+    y = k.adaptive_std_pool2d(x, (1, 1))
+    assert y.item() == 0
+    assert not k.adaptive_std_pool2d_grad(np.ones((1, 1, 1, 1), dtype), x, y).any()
+    padded = dict(kernel_size=(3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
+    assert not k.std_pool2d(x, **padded).any()
+
+
+@implementations
+def test_an_infinite_sample_has_an_infinite_norm(k):
+    x = np.array([1.0, np.inf, 2.0, 3.0]).reshape(1, 1, 2, 2)
+    assert k.lp_pool2d(x, p=3, **two_by_two).item() == np.inf

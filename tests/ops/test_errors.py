@@ -171,6 +171,16 @@ wrong_values = [
     ),
     (lambda: ops.mse_loss(zeros(2, 3), zeros(3)), "mse_loss: x has shape (2, 3), the target (3,)"),
     (lambda: ops.huber_loss(zeros(2), zeros(2), delta=0), "huber_loss: delta is 0; it must be positive"),
+    (lambda: ops.conv2d(image, zeros(5)), "conv2d: weight has 1 axes, x has 4; x is"),
+    (lambda: ops.softmax(image, 5), "softmax: x of shape (8, 3, 32, 32) has no axis 5"),
+    (lambda: ops.pad(zeros(2, 3), (1, 1)), "pad: padding is (1, 1); x of shape (2, 3) takes one"),
+    (
+        lambda: ops.cross_entropy(
+            zeros(2, 3), mc.Tensor(np.full((2, 3), 1 / 3), requires_grad=True)
+        ),
+        "loss: a target or weight requires a gradient; detach() it",
+    ),
+    (lambda: nn.Conv2d(3, 4, 3, padding=-1), "Conv2d: padding is -1; it takes 'same', 'valid'"),
     (lambda: ops.concatenate([]), "concatenate: there are no tensors to join"),
     (
         lambda: ops.concatenate([zeros(2, 3), zeros(3, 4)], axis=1),

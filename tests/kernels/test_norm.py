@@ -1,0 +1,36 @@
+"""Normalisation where it is delicate: a large mean, and statistics that run along."""
+
+import numpy as np
+import pytest
+
+from minicnn import kernels
+
+implementations = pytest.mark.parametrize(
+    "k", [kernels.reference, kernels.cpu], ids=["reference", "cpu"]
+)
+
+
+@implementations
+def test_batch_norm_of_values_far_from_zero_keeps_its_digits(k):
+    x = np.random.default_rng(0).standard_normal((64, 2, 8)).astype(np.float32) + 1000
+    y, mean, variance = k.batch_norm(x, np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
+    exact = x.astype(np.float64)
+    expected = exact - exact.mean(axis=(0, 2), keepdims=True)
+    expected /= np.sqrt(exact.var(axis=(0, 2), keepdims=True) + 1e-5)
+    assert np.abs(y - expected).max() < 1e-3
+    assert mean == pytest.approx(exact.mean(axis=(0, 2)), rel=1e-6)
+    assert variance == pytest.approx(exact.var(axis=(0, 2)), rel=1e-4)
+
+
+@implementations
+def test_running_statistics_move_by_the_momentum_towards_the_unbiased_variance(k):
+    mean, variance = np.zeros(1), np.ones(1)
+    k.update_running_statistics(mean, variance, np.array([4.0]), np.array([3.0]), 4, 0.25)
+    assert (mean.item(), variance.item()) == (1, 0.75 + 0.25 * 3 * 4 / 3)
+
+
+@implementations
+def test_local_response_norm_sees_its_window_of_channels_only(k):
+    x = np.ones((1, 7, 1))
+    y = k.local_response_norm(x, 3, 1.0, 1.0, 0.0)
+    assert y.ravel().tolist() == pytest.approx([1 / 2, *[1 / 3] * 5, 1 / 2])
