@@ -96,43 +96,37 @@ class Optimizer:
         ValueError
             If the state belongs to other parameters, with every reason at once.
         """
-        problems = []
-        loaded: dict[Tensor, dict[str, Any]] = {}
-        groups = {key: value for key, value in state.items() if key.startswith("group.")}
-        if groups.keys() != {f"group.{i}" for i in range(len(self.param_groups))}:
-            problems.append(
-                f"{len(self.param_groups)} parameter groups here, {len(groups)} in the state"
-            )
-        for key, options in groups.items():
-            if options.keys() != self.param_groups[0].keys() - {"params"}:
-                problems.append(f"{key} has the options {sorted(options)}")
+        slots = ("step", *self.slots)
+        groups = [f"group.{i}" for i in range(len(self.param_groups))]
+        names = {f"{i}.{slot}": p.shape for i, p in enumerate(self._order) for slot in slots}
+        begun = [
+            i for i in range(len(self._order)) if any(f"{i}.{slot}" in state for slot in slots)
+        ]
+        wanted = [*groups, *(f"{i}.{slot}" for i in begun for slot in slots)]
+        problems = [f"missing {key}" for key in wanted if key not in state]
         for key, value in state.items():
-            if key in groups or key == "lr_factor":
-                continue
-            index, _, slot = key.partition(".")
-            if (
-                not index.isdigit()
-                or int(index) >= len(self._order)
-                or slot not in (*self.slots, "step")
-            ):
+            if key in groups:
+                options = self.param_groups[groups.index(key)].keys() - {"params"}
+                if value.keys() != options:
+                    problems.append(f"{key} has {sorted(value)}, not {sorted(options)}")
+            elif key not in names and key != "lr_factor":
                 problems.append(f"unexpected {key}")
-                continue
-            parameter = self._order[int(index)]
-            if slot != "step" and np.shape(value) != parameter.shape:
-                problems.append(f"{key} is {np.shape(value)} for a parameter {parameter.shape}")
-                continue
-            entry = loaded.setdefault(parameter, {})
-            entry[slot] = int(value) if slot == "step" else self._copy(value, parameter)
-        for parameter, entry in loaded.items():
-            if missing := {"step", *self.slots} - entry.keys():
-                index = next(i for i, p in enumerate(self._order) if p is parameter)
-                problems += [f"missing {index}.{slot}" for slot in sorted(missing)]
+            elif key in names and not key.endswith(".step") and np.shape(value) != names[key]:
+                problems.append(f"{key} is {np.shape(value)} for a parameter {names[key]}")
         if problems:
             raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
-        self._state = loaded
+        self._state = {self._order[i]: self._entry(i, state) for i in begun}
         self.lr_factor = float(state.get("lr_factor", 1.0))
-        for i, group in enumerate(self.param_groups):
-            group.update(groups[f"group.{i}"])
+        for key, group in zip(groups, self.param_groups, strict=True):
+            group.update(state[key])
+
+    def _entry(self, i, state):
+        """Return the step and copies of the running averages of a parameter."""
+        like = self._order[i].data
+        averages = {
+            slot: np.array(state[f"{i}.{slot}"], dtype=like.dtype, like=like) for slot in self.slots
+        }
+        return {"step": int(state[f"{i}.step"]), **averages}
 
     def _slots(self, parameters):
         """Return the lists of running averages of these parameters, zero at first."""
@@ -165,10 +159,6 @@ class Optimizer:
                     raise ValueError(
                         f"{type(self).__name__}: betas[{i}] is {beta}; it lies in [0, 1)"
                     )
-
-    @staticmethod
-    def _copy(value, parameter):
-        return np.array(value, dtype=parameter.dtype, like=parameter.data)
 
 
 class SGD(Optimizer):

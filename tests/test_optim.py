@@ -130,18 +130,22 @@ def test_optimizers_say_what_is_wrong_with_their_arguments():
 def test_a_foreign_state_is_refused_with_every_reason():
     weight = nn.Parameter(np.ones(2))
     state = {"0.m": np.zeros(3), "1.m": np.zeros(2), "0.speed": 1, "group.0": {}, "group.1": {}}
-    state["0.v"] = np.zeros(2)
+    optimizer = optim.Adam([weight])
     with pytest.raises(ValueError, match="load_state_dict: Adam: ") as error:
-        optim.Adam([weight]).load_state_dict(state)
+        optimizer.load_state_dict(state)
     for reason in (
-        "1 parameter groups here, 2 in the state",
+        "missing 0.step",
+        "missing 0.v",
         "0.m is (3,) for a parameter (2,)",
         "unexpected 1.m",
         "unexpected 0.speed",
-        "missing 0.m",
-        "group.0 has the options []",
+        "group.0 has [], not ['betas', 'eps', 'lr', 'weight_decay']",
+        "unexpected group.1",
     ):
         assert reason in str(error.value)
+    with pytest.raises(ValueError, match="missing group.0"):
+        optimizer.load_state_dict({})
+    assert optimizer.param_groups[0]["lr"] == 1e-3
 
 
 def test_clipping_the_norm_scales_all_gradients_together():
