@@ -23,7 +23,7 @@ lint: .venv/lint
 
 .venv/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'minicnn needs Python 3.11 or newer')"
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || (rm -rf .venv; false)
 
 clean:
 	rm -rf .venv build dist *.egg-info

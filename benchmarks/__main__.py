@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if missing:
         sys.exit(
             f"benchmarks: {' and '.join(missing)} not installed; the comparison with PyTorch needs "
-            "pip install 'minicnn[bench]'"
+            "pip install -e '.[bench]', or make bench"
         )
     started = datetime.now(UTC)
     report = measure(options, started.isoformat(timespec="seconds"))

@@ -86,15 +86,19 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", choices=("paper", "modern"), default="paper")
     parser.add_argument("--data", type=Path, help="folder with the four IDX files of MNIST")
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument(
+        "--epochs", type=int, default=50, metavar="N", help="1 or more (default: 50)"
+    )
     # The matrices are small: a second thread gains little, and loses much on a busy machine.
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="folder for pictures, log and checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
     options = parser.parse_args(arguments)
-    if options.resume and options.output is None:
+    if options.resume and (options.output is None or not options.output.is_dir()):
         parser.error("--resume needs the --output of the run to go on with")
+    if options.epochs < 1 or options.threads < 1:
+        parser.error("--epochs and --threads take whole numbers from 1")
     return options
 
 
@@ -113,10 +117,16 @@ def scikit_learn_digits():
 
 def mnist(folder):
     """Return the (images, labels) of MNIST's training and test sets."""
-    return tuple(
-        (prepare(idx(folder, images) / 255), idx(folder, labels).astype(int))
-        for images, labels in MNIST_FILES.values()
-    )
+    parts = []
+    for image_file, label_file in MNIST_FILES.values():
+        images, labels = idx(folder, image_file), idx(folder, label_file)
+        if images.shape != (len(labels), 28, 28) or labels.shape != (len(images),):
+            raise SystemExit(
+                f"{folder}: {image_file} holds {images.shape} and {label_file} {labels.shape}; "
+                "they take (N, 28, 28) and (N,)"
+            )
+        parts.append((prepare(images.astype(np.float32) / 255), labels.astype(int)))
+    return parts
 
 
 def idx(folder, name):
@@ -157,14 +167,16 @@ def draw_curves(history, path):
     epochs = [record["epoch"] for record in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for name, label in (("train_loss", "training (distorted)"), ("valid_loss", "test")):
-        left.plot(epochs, [record[name] for record in history], label=label)
+        left.plot(epochs, [record[name] for record in history], ".-", markersize=4, label=label)
     left.set(xlabel="epoch", ylabel="loss", yscale="log", title="loss")
     left.legend(frameon=False)
     errors = [100 * (1 - record["valid_accuracy"]) for record in history]
-    right.plot(epochs, errors, color="C1")
+    right.plot(epochs, errors, ".-", markersize=4, color="C1")
+    kept = min(range(len(history)), key=lambda i: history[i]["train_loss"])
+    right.plot(epochs[kept], errors[kept], "o", color="C3")
     right.set(xlabel="epoch", ylabel="test error [%]", yscale="symlog", ylim=(0, 100))
     right.set_yticks([0, 1, 2, 5, 10, 20, 50, 90], labels=[0, 1, 2, 5, 10, 20, 50, 90])
-    right.set_title(f"test error: {errors[-1]:.2f} % in the last epoch")
+    right.set_title(f"test error: {errors[kept]:.2f} % with the weights of epoch {epochs[kept]}")
     for axis in (left, right):
         axis.grid(alpha=0.3)
     finish(figure, path)
@@ -206,7 +218,7 @@ def draw_confusion(logits, images, labels, path):
     left.imshow(np.log1p(counts), cmap="Blues")
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            shade = "white" if row == column else "black"
+            shade = "white" if 2 * np.log1p(count) > np.log1p(counts.max()) else "black"
             left.text(column, row, count, ha="center", va="center", color=shade, fontsize=8)
     left.set(xlabel="predicted", ylabel="digit", xticks=range(10), yticks=range(10))
     left.set_title(f"{len(labels)} test images")

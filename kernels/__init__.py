@@ -82,5 +82,7 @@ def to(array, device):
     try:
         import cupy
     except ImportError as error:
-        raise ImportError("to: device 'cuda' needs CuPy: pip install 'minicnn[gpu13]'") from error
+        raise ImportError(
+            "to: device 'cuda' needs CuPy: pip install 'cupy-cuda13x[ctk]', or 12x for CUDA 12"
+        ) from error
     return cupy.asarray(array)

@@ -52,12 +52,16 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
     OSError
         If the file cannot be written; an earlier one is unharmed then.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as as_bytes
 
     arrays, values = {}, {}
     for name, value in state.items():
         value = value.data if isinstance(value, Tensor) else value
+        if not isinstance(name, str) or name == "__metadata__":
+            raise TypeError(f"save: {name!r} cannot be a name in a safetensors file")
         if hasattr(value, "__array_function__"):
+            if value.dtype.kind not in "fiub":
+                raise TypeError(f"save: {name} is {value.dtype}; safetensors holds real numbers")
             # safetensors writes the memory as it lies, also where strides say otherwise.
             arrays[name] = np.ascontiguousarray(
                 kernels.to(np.asarray(value, like=value), "cpu")
@@ -65,14 +69,21 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
         else:
             values[name] = value
     try:
-        metadata = {_METADATA_KEY: json.dumps(values)}
+        metadata = {_METADATA_KEY: json.dumps(values, default=_plain)}
     except TypeError as error:
         kinds = {name: type(value).__name__ for name, value in values.items()}
         raise TypeError(f"save: {error}; values that are not arrays: {kinds}") from None
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+        temporary.write_bytes(as_bytes(arrays, metadata=metadata))
+
+
+def _plain(value):
+    """Return NumPy's scalars and arrays inside other values as what JSON can hold."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
@@ -100,12 +111,12 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(f"load: there is no file {os.fspath(path)!r}")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = (file.metadata() or {}).get(_METADATA_KEY, "{}")
+            values = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        return {**state, **values}
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         size = Path(path).stat().st_size
         raise ValueError(
             f"load: {os.fspath(path)!r} ({size} bytes) is no whole safetensors file "
             f"that NumPy can hold: {error}"
         ) from None
-    return {**state, **json.loads(metadata)}

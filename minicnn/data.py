@@ -45,7 +45,9 @@ class ArrayDataset:
             raise ValueError(
                 f"{type(self).__name__}: arrays of lengths {lengths} are not one set of samples"
             )
-        self.arrays = arrays
+        self.arrays = tuple(
+            array if hasattr(array, "__array_function__") else np.asarray(array) for array in arrays
+        )
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -146,16 +148,20 @@ class DataLoader:
             ("num_workers", num_workers, 0),
             ("prefetch", prefetch, 1),
         ):
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(
                     f"DataLoader: {name} is {value!r}; it must be a whole number >= {least}"
                 )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.transform, self.num_workers, self.prefetch = transform, num_workers, prefetch
         self.drop_last = drop_last
-        self.seed = rng if isinstance(rng, int) else int(generator(rng).integers(2**63))
+        seeded = isinstance(rng, (int, np.integer))
+        self.seed = int(rng) if seeded else int(generator(rng).integers(2**63))
+        if self.seed < 0:
+            raise ValueError(f"DataLoader: rng is {rng}; a seed is 0 or more")
         self.epoch = 0
         self._workers: Any = None
+        self._sent: tuple = ()
 
     def __len__(self) -> int:
         count = len(self.dataset) / self.batch_size
@@ -172,12 +178,24 @@ class DataLoader:
         return (_fetch(self.dataset, self.transform, b, self.seed, epoch) for b in batches)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the seed and the epoch: all that the coming batches depend on."""
-        return {"seed": self.seed, "epoch": self.epoch}
+        """Return the seed and the epoch, and the sizes that go with them."""
+        return {"seed": self.seed, "epoch": self.epoch, **self._sizes()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken.
+
+        Raises
+        ------
+        ValueError
+            If the batches would be others: of another size, or from a set of another length.
+        """
+        for name, size in self._sizes().items():
+            if state[name] != size:
+                raise ValueError(f"DataLoader: {name} is {size}, and {state[name]} in the state")
         self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
+
+    def _sizes(self):
+        return {"batch_size": int(self.batch_size), "samples": len(self.dataset)}
 
     def close(self) -> None:
         """Stop the worker processes; the next epoch starts new ones."""
@@ -208,8 +226,11 @@ class DataLoader:
                 future.cancel()
 
     def _submit(self, indices, epoch):
+        if self._workers is not None and self._sent != (id(self.dataset), id(self.transform)):
+            self.close()  # these work on what the loader had before
         if self._workers is None:
             self._workers = self._start()
+            self._sent = id(self.dataset), id(self.transform)
         return self._workers.submit(_fetch_in_worker, indices, self.seed, epoch)
 
     def _start(self):
@@ -241,8 +262,18 @@ _adopted: tuple[Any, Any] = (None, None)
 
 def _adopt(dataset, transform):
     """Keep what the tasks of this worker process use, and leave the other cores to the others."""
+    import multiprocessing
+    import threading
+
     global _adopted
     set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def follow():  # a killed parent cannot say goodbye
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
     _adopted = dataset, transform
 
 
@@ -262,6 +293,13 @@ def _fetch(dataset, transform, indices, seed, epoch):
             sample = transform(*sample, rng=_stream(seed, epoch, int(index)))
             sample = sample if isinstance(sample, tuple) else (sample,)
         samples.append(sample)
+    for i, parts in zip(indices, samples, strict=True):
+        shapes, first = [[np.shape(part) for part in sample] for sample in (parts, samples[0])]
+        if shapes != first or any(part is None or isinstance(part, dict) for part in parts):
+            raise ValueError(
+                f"DataLoader: sample {i} has shapes {shapes}, sample {indices[0]} {first}; "
+                "all samples of a batch take arrays of the same shapes"
+            )
     return tuple(np.stack(parts) for parts in zip(*samples, strict=True))
 
 
@@ -308,7 +346,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
         len(content) < 4
         or content[:2] != b"\0\0"
         or content[2] not in _IDX_DTYPES
-        or not content[3]
+        or not 0 < content[3] <= 32
     ):
         raise ValueError(
             f"read_idx: {str(path)!r} begins with {content[:4].hex(' ') or 'nothing'}; an IDX file "

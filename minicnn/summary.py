@@ -202,8 +202,12 @@ class _Record:
             running.multiply_adds += _MULTIPLY_ADDS[name](result, *arguments)
 
     def _layer(self, module, own, running, output):
-        while not hasattr(output, "shape"):
+        returned = output
+        while isinstance(output, (tuple, list, dict)) and output:
             output = next(iter(output.values() if isinstance(output, dict) else output))
+        if not hasattr(output, "shape"):
+            name = f"{self._names.get(id(module), '?')} ({type(module).__name__})"
+            raise ValueError(f"summary: {name} returns {returned!r:.40}, and no tensor")
         new = [parameter for parameter in own if id(parameter) not in self._counted]
         self._counted.update(map(id, new))
         size, stride = self._seen(output)

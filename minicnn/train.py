@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,35 @@ from minicnn.rng import generator
 Record = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a run consists of, beside its history."""
+
+    model: Module
+    optimizer: Optimizer
+    train: Iterable
+    valid: Iterable | None
+    monitor: str | None
+    mode: str
+
+    def settings(self) -> dict[str, Any]:
+        """Return what must be the same when the run is resumed."""
+        return {
+            "optimizer": type(self.optimizer).__name__,
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "loaders": [hasattr(loader, "state_dict") for loader in (self.train, self.valid)],
+        }
+
+    def scores(self, history: list[Record]) -> list[float]:
+        """Return the monitored values, smaller for better ones, and infinity for NaN."""
+        if self.monitor is None:
+            return []
+        sign = 1 if self.mode == "min" else -1
+        values = [sign * record[self.monitor] for record in history]
+        return [math.inf if math.isnan(value) else value for value in values]
+
+
 def fit(
     model: Module,
     train: Iterable,
@@ -38,7 +68,7 @@ def fit(
     metrics: Mapping[str, Callable] | None = None,
     schedule: Schedule | None = None,
     max_grad_norm: float | None = None,
-    monitor: str = "valid_loss",
+    monitor: str | None = "valid_loss",
     mode: str = "min",
     patience: int | None = None,
     checkpoint: str | os.PathLike | None = None,
@@ -58,15 +88,16 @@ def fit(
     epochs : int
         How many epochs the whole run has, also when it is resumed.
     metrics : mapping from name to callable, optional
-        `metric(outputs, targets)` gets the arrays of the whole validation set and returns a number.
+        `metric(outputs, targets)` gets the arrays of the whole validation set and returns a number;
+        NaN, where it has none, is never the best.
     schedule : callable, optional
         The factor of the learning rate at a time in epochs, see `minicnn.optim`; it is asked before
-        every step.
+        every step. Its losses are the values of `monitor` so far, negative in mode "max".
     max_grad_norm : float, optional
         Where to clip the norm of all gradients together.
-    monitor : str
-        The record's entry that decides which epoch is best, where there is such an entry. Without
-        one the weights of the last epoch stay.
+    monitor : str or None
+        The record's entry that decides which epoch is best. With None, and by default where there
+        is no `valid`, the weights of the last epoch stay.
     mode : "min" or "max"
         Whether a smaller or a larger `monitor` is better.
     patience : int, optional [epochs]
@@ -75,7 +106,8 @@ def fit(
         A folder for checkpoints and log.
     resume : bool
         Go on with the run in `checkpoint`, if there is one: the weights become the very ones, bit
-        for bit, that a run without interruption would have had.
+        for bit, that a run without interruption would have had. That holds for a `DataLoader`, for
+        what draws from `minicnn.rng`, and for generators that are attributes of modules.
     progress : bool
         Whether to show a progress bar.
 
@@ -88,43 +120,54 @@ def fit(
     Raises
     ------
     FileExistsError
-        If `checkpoint` already holds a run and `resume` is False.
+        If `checkpoint` already holds a run, or foreign files of the same names, and `resume` is
+        False.
     FloatingPointError
-        If a loss is not finite, with epoch and step. Checkpoints of earlier epochs are untouched.
+        If a loss is not finite, with epoch and step, or a weight after an epoch. Checkpoints of
+        earlier epochs are untouched.
     ValueError
         If the checkpoint does not fit, there are no batches, or an argument is out of range.
     """
     if mode not in ("min", "max"):
         raise ValueError(f"fit: mode is {mode!r}; it takes 'min' or 'max'")
-    if patience is not None and valid is None:
-        raise ValueError("fit: patience counts epochs without a better validation; valid is None")
+    if not isinstance(epochs, int) or epochs < 1 or (patience is not None and not patience >= 0):
+        raise ValueError(
+            f"fit: epochs is {epochs!r} and patience {patience!r}; they are 1 and 0 or more"
+        )
+    if metrics and (valid is None or "loss" in metrics):
+        raise ValueError("fit: metrics need valid, and none of them may be called 'loss'")
+    if monitor == "valid_loss" and valid is None and patience is None:
+        monitor = None
     folder = None if checkpoint is None else Path(checkpoint)
+    run = Run(model, optimizer, train, valid, monitor, mode)
     history: list[Record] = []
     if folder is not None:
-        history = _begin(folder, resume, model, optimizer, train, valid)
+        history = _begin(folder, resume, run)
     best_weights: dict[str, Any] = {}
     with _progress_bar(train, epochs, len(history), progress) as bar:
-        while len(history) < epochs and not _exhausted(history, monitor, mode, patience):
+        while len(history) < epochs and not _exhausted(run.scores(history), patience):
             started = time.perf_counter()
             bar.set_description(f"epoch {len(history) + 1}/{epochs}")
             model.train()
-            train_loss = _train_epoch(
-                model, train, loss, optimizer, schedule, max_grad_norm, monitor, history, bar
-            )
+            train_loss = _train_epoch(run, loss, schedule, max_grad_norm, history, bar)
             record: Record = {"epoch": len(history) + 1, "train_loss": train_loss}
-            record["lr_factor"] = optimizer.lr_factor
+            record["lr_factor"] = float(optimizer.lr_factor)
             if valid is not None:
                 scores = evaluate(model, valid, loss, metrics)
                 _check_finite(scores["loss"], "validation loss", history)
                 record |= {f"valid_{name}": score for name, score in scores.items()}
+            if monitor is not None and monitor not in record:
+                raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(record)}")
+            _check_weights(model, len(history) + 1)
             record["seconds"] = time.perf_counter() - started
             history.append(record)
-            is_best = monitor in record and _best(history, monitor, mode) == len(history) - 1
+            *before, score = run.scores(history) or [math.inf]
+            is_best = score < min(before, default=math.inf)
             if folder is not None:
-                _keep(folder, is_best, model, optimizer, train, valid, history)
+                _keep(folder, is_best, run, history)
             elif is_best:
                 best_weights = {name: array.copy() for name, array in model.state_dict().items()}
-    if folder is not None and any(monitor in record for record in history):
+    if folder is not None and min(run.scores(history), default=math.inf) < math.inf:
         best_weights = load(folder / "best.safetensors")
     if best_weights:
         model.load_state_dict(best_weights)
@@ -155,19 +198,22 @@ def evaluate(
     ValueError
         If there are no batches.
     """
-    was_training = model.training
+    training = [(module, module.training) for module in model.modules()]
     model.eval()
     total, count, outputs, targets = 0.0, 0, [], []
-    with no_grad():
-        for batch in batches:
-            inputs, target = _tensors(batch, model)
-            output = model(*inputs)
-            total += float(loss(output, target)) * len(target)
-            count += len(target)
-            if metrics:
-                outputs.append(output.numpy())
-                targets.append(kernels.to(target, "cpu"))
-    model.train(was_training)
+    try:
+        with no_grad():
+            for batch in batches:
+                inputs, target = _tensors(batch, model)
+                output = model(*inputs)
+                total += float(loss(output, target)) * len(target)
+                count += len(target)
+                if metrics:
+                    outputs.append(output.numpy())
+                    targets.append(kernels.to(target, "cpu"))
+    finally:
+        for module, mode in training:
+            module.training = mode
     if not count:
         raise ValueError("evaluate: there are no batches")
     scores = {"loss": total / count}
@@ -176,9 +222,10 @@ def evaluate(
     return scores
 
 
-def _train_epoch(model, train, loss, optimizer, schedule, max_grad_norm, monitor, history, bar):
+def _train_epoch(run, loss, schedule, max_grad_norm, history, bar):
     """Take one step for each batch, and return the mean loss over the samples."""
-    monitored = [record[monitor] for record in history if monitor in record]
+    model, train, optimizer = run.model, run.train, run.optimizer
+    monitored = run.scores(history)
     steps = len(train) if hasattr(train, "__len__") else math.inf
     total, count = 0.0, 0
     for step, batch in enumerate(train):
@@ -197,7 +244,8 @@ def _train_epoch(model, train, loss, optimizer, schedule, max_grad_norm, monitor
         bar.set_postfix(loss=f"{number:.4f}", **_shown(history), refresh=False)
         bar.update()
     if not count:
-        raise ValueError("fit: train yields no batches")
+        again = "; a generator can be used for one epoch only" if history else ""
+        raise ValueError(f"fit: train yields no batches in epoch {len(history) + 1}{again}")
     return total / count
 
 
@@ -217,7 +265,7 @@ def _tensors(batch, model):
     """Return the inputs of a batch as tensors and its target as an array, on the model's device."""
     parameter = next(model.parameters(), None)
     on_cpu = parameter is None or isinstance(parameter.data, np.ndarray)
-    arrays = [a.data if isinstance(a, Tensor) else a for a in batch]
+    arrays = [Tensor(part).data for part in batch]
     *inputs, target = (kernels.to(array, "cpu" if on_cpu else "cuda") for array in arrays)
     return [Tensor(array) for array in inputs], target
 
@@ -232,19 +280,22 @@ def _check_finite(value, name, history, step=None):
         )
 
 
-def _best(history, monitor, mode):
-    """Return the index of the best record so far, the first of equals."""
-    chosen = [i for i, record in enumerate(history) if monitor in record]
-    return (min if mode == "min" else max)(chosen, key=lambda i: history[i][monitor])
+def _check_weights(model, epoch):
+    """Raise where a weight is not finite: such a model must not replace the last good one."""
+    for name, array in model.state_dict().items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise FloatingPointError(
+                f"fit: {name} is not finite after epoch {epoch}; a smaller learning rate or "
+                "max_grad_norm may help; checkpoints of earlier epochs are as they were"
+            )
 
 
-def _exhausted(history, monitor, mode, patience):
+def _exhausted(scores, patience):
     """Return whether the best epoch lies more than `patience` epochs back."""
-    if patience is None or not history:
+    if patience is None or not scores:
         return False
-    if monitor not in history[-1]:
-        raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(history[-1])}")
-    return len(history) - 1 - _best(history, monitor, mode) > patience
+    best = min(range(len(scores)), key=scores.__getitem__)
+    return len(scores) - 1 - best > patience
 
 
 def _shown(history):
@@ -253,60 +304,73 @@ def _shown(history):
     return {name: f"{value:.4f}" for name, value in last.items() if name.startswith("valid_")}
 
 
-def _begin(folder, resume, model, optimizer, train, valid):
+_FILES = ("last.safetensors", "best.safetensors", "log.jsonl")
+
+
+def _begin(folder, resume, run):
     """Return the history of the run in this folder, restored if asked for, or an empty one."""
-    last = folder / "last.safetensors"
-    state = load(last) if last.exists() else None
-    if state is None or (state.get("history") == [] and not resume):
+    present = [name for name in _FILES if (folder / name).exists()]
+    state = load(folder / _FILES[0]) if _FILES[0] in present else {}
+    if not present or (not resume and state.get("history") == [] and "settings" in state):
         # A run that is interrupted in its first epoch must begin with the same weights again.
-        _keep(folder, False, model, optimizer, train, valid, [])
+        _keep(folder, False, run, [])
         return []
     if not resume:
         raise FileExistsError(
-            f"fit: {str(folder)!r} already holds a run; pass resume=True or another folder"
+            f"fit: {str(folder)!r} already holds {', '.join(present)}; pass resume=True to go on "
+            "with that run, or another folder"
         )
-    if missing := [
-        name for name in ("history", "generators", "loaders", "optimizer") if name not in state
-    ]:
-        raise ValueError(
-            f"fit: {str(last)!r} is no checkpoint of fit; it lacks {', '.join(missing)}"
-        )
-    model.load_state_dict(_below("model.", state))
-    optimizer.load_state_dict({**_below("optimizer.", state), **state["optimizer"]})
-    generators = _generators(model)
-    if generators.keys() != state["generators"].keys():
-        raise ValueError(
-            f"fit: {str(last)!r} has the random streams {sorted(state['generators'])}, "
-            f"the model {sorted(generators)}"
-        )
-    for name, source in generators.items():
-        source.bit_generator.state = state["generators"][name]
-    for loader, kept in zip((train, valid), state["loaders"], strict=True):
-        if kept is not None:
-            loader.load_state_dict(kept)
+    _restore(folder, state, run)
+    for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
+        debris.unlink()  # of a process that was killed while it wrote
     _write_log(folder, state["history"])
     return state["history"]
 
 
-def _keep(folder, is_best, model, optimizer, train, valid, history):
+def _restore(folder, state, run):
+    """Put everything back where the checkpoint has it, or raise and say what does not fit."""
+    where = f"fit: {str(folder / _FILES[0])!r}"
+    wanted = ("history", "settings", "generators", "loaders", "optimizer")
+    if missing := [name for name in wanted if name not in state]:
+        raise ValueError(f"{where} is no checkpoint of fit; it lacks {', '.join(missing)}")
+    for name, value in run.settings().items():
+        if state["settings"][name] != value:
+            raise ValueError(f"{where} has {name} {state['settings'][name]!r}, this run {value!r}")
+    if min(run.scores(state["history"]), default=math.inf) < math.inf:
+        load(folder / "best.safetensors")  # better to learn now than after training
+    run.model.load_state_dict(_below("model.", state))
+    generators = _generators(run.model)
+    if generators.keys() != state["generators"].keys():
+        raise ValueError(
+            f"{where} has the random streams {sorted(state['generators'])}, "
+            f"the model {sorted(generators)}"
+        )
+    run.optimizer.load_state_dict({**_below("optimizer.", state), **state["optimizer"]})
+    for name, source in generators.items():
+        source.bit_generator.state = state["generators"][name]
+    for loader, kept in zip((run.train, run.valid), state["loaders"], strict=True):
+        if kept is not None:
+            loader.load_state_dict(kept)
+
+
+def _keep(folder, is_best, run, history):
     """Write the checkpoints and the log of the epoch that just ended.
 
     The best weights first: a run killed in between repeats the epoch and writes the same again.
     """
-    weights = model.state_dict()
+    weights = run.model.state_dict()
     if is_best:
         save(folder / "best.safetensors", weights)
-    progress = optimizer.state_dict()
+    progress = run.optimizer.state_dict()
     arrays = {name: value for name, value in progress.items() if hasattr(value, "shape")}
+    loaders = (run.train, run.valid)
     state: dict[str, Any] = {
         **{f"model.{name}": array for name, array in weights.items()},
         **{f"optimizer.{name}": array for name, array in arrays.items()},
         "optimizer": {name: value for name, value in progress.items() if name not in arrays},
-        "generators": {n: source.bit_generator.state for n, source in _generators(model).items()},
-        "loaders": [
-            loader.state_dict() if hasattr(loader, "state_dict") else None
-            for loader in (train, valid)
-        ],
+        "generators": {n: g.bit_generator.state for n, g in _generators(run.model).items()},
+        "loaders": [x.state_dict() if hasattr(x, "state_dict") else None for x in loaders],
+        "settings": run.settings(),
         "history": history,
     }
     save(folder / "last.safetensors", state)
@@ -316,14 +380,24 @@ def _keep(folder, is_best, model, optimizer, train, valid, history):
 def _write_log(folder, history):
     """Write one line per epoch: all of them, so that log and checkpoint never disagree."""
     with written_whole(folder / "log.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in history))
+        temporary.write_text("".join(json.dumps(_finite(record)) + "\n" for record in history))
+
+
+def _finite(record):
+    """Return a record with null for what JSON has no number for."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
 
 
 def _generators(model):
     """Return every stream of random numbers that training draws from, by name."""
-    own = {name: vars(module).get("rng") for name, module in model.named_modules()}
     drawn = {
-        f"model.{name}": rng for name, rng in own.items() if isinstance(rng, np.random.Generator)
+        f"model.{name}.{attribute}": value
+        for name, module in model.named_modules()
+        for attribute, value in vars(module).items()
+        if isinstance(value, np.random.Generator)
     }
     return {"default": generator(), **drawn}
 

@@ -22,7 +22,6 @@ floors = [
 ]
 # Rooms of one floor that stand on each other.
 beside = {
-    "minicnn.train": {"minicnn.nn"},
     "minicnn.summary": {"minicnn.receptive_field"},
 }
 

@@ -373,7 +373,7 @@ def test_a_missing_pytorch_is_explained(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         command_line.main(["conv"])
     assert "torch not installed" in stopped.value.code
-    assert "pip install 'minicnn[bench]'" in stopped.value.code
+    assert "pip install -e '.[bench]'" in stopped.value.code
     assert capsys.readouterr().out == ""
 
 

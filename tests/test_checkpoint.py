@@ -70,6 +70,38 @@ def test_a_failed_save_leaves_the_old_file_and_no_debris(tmp_path):
     assert os.listdir(tmp_path) == ["state"]
 
 
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"__metadata__": np.ones(1)}, "'__metadata__' cannot be a name"),
+        ({1: np.ones(1)}, "1 cannot be a name"),
+        ({"a": np.ones(1, complex)}, "a is complex128; safetensors holds real numbers"),
+        ({"a": np.array(["x"])}, "a is <U1; safetensors holds real numbers"),
+    ],
+)
+def test_what_a_file_cannot_hold_is_named_before_anything_is_written(tmp_path, state, message):
+    with pytest.raises(TypeError, match=f"save: {message}"):
+        mc.save(tmp_path / "state", state)
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_have_the_permissions_that_the_user_asks_for(tmp_path):
+    before = os.umask(0o022)
+    try:
+        mc.save(tmp_path / "state", {"a": np.ones(1)})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("note", ["[1]", "5", "nonsense"])
+def test_foreign_metadata_of_our_name_is_refused(tmp_path, note):
+    files = pytest.importorskip("safetensors.numpy")
+    files.save_file({"a": np.ones(1)}, tmp_path / "foreign", metadata={"minicnn": note})
+    with pytest.raises(ValueError, match="foreign' .* is no whole safetensors file"):
+        mc.load(tmp_path / "foreign")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="load: there is no file .*nothing"):
         mc.load(tmp_path / "nothing")

@@ -4,7 +4,11 @@ import gzip
 import os
 import pickle
 import struct
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +27,10 @@ def fail(x, label, *, rng):
 
 def die(x, label, *, rng):
     os._exit(1)
+
+
+def process_number(x, label, *, rng):
+    return np.array(os.getpid()), label
 
 
 def slow(x, label, *, rng):
@@ -131,6 +139,68 @@ def test_a_data_set_that_cannot_be_sent_to_workers_says_so():
         list(loader)
 
 
+def test_workers_end_when_their_parent_is_killed():
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from tests.test_data import *\n"
+        "if __name__ == '__main__':\n"
+        "    loader = DataLoader(samples(), 2, num_workers=1, transform=process_number)\n"
+        "    print(int(next(iter(loader))[0][0]), flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "main.py")
+        path.write_text(script)
+        parent = subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
+        worker = int(parent.stdout.readline())
+        assert Path(f"/proc/{worker}").exists() or sys.platform != "linux"
+        parent.kill()
+        parent.communicate()
+        deadline = time.monotonic() + 30
+        while runs(worker) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not runs(worker)
+
+
+def runs(process):
+    """Return whether a process lives; a zombie, which only waits to be noticed, does not."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_workers_use_what_the_loader_has_now():
+    loader = DataLoader(samples(), 5, num_workers=1)
+    assert next(iter(loader))[0].tolist() == samples().arrays[0][:5].tolist()
+    loader.transform = process_number
+    assert int(next(iter(loader))[0][0]) != os.getpid()
+    loader.close()
+
+
+def test_samples_of_different_shapes_are_named():
+    loader = DataLoader([np.zeros(2), np.zeros(3)], 2)
+    with pytest.raises(ValueError, match=r"sample 1 has shapes \[\(3,\)\], sample 0 \[\(2,\)\]"):
+        list(loader)
+
+
+def test_lists_and_tensors_become_arrays():
+    dataset = ArrayDataset([1, 2, 3], mc.Tensor([1.0, 2.0, 3.0]))
+    (one, other), *_ = DataLoader(dataset, np.int64(2), rng=np.int64(5))
+    assert (one.tolist(), other.tolist()) == ([1, 2], [1, 2])
+    assert DataLoader(dataset, rng=np.int64(5)).seed == DataLoader(dataset, rng=5).seed == 5
+
+
+def test_another_batch_size_or_length_cannot_go_on():
+    state = DataLoader(samples(), 5).state_dict()
+    with pytest.raises(ValueError, match="batch_size is 2, and 5 in the state"):
+        DataLoader(samples(), 2).load_state_dict(state)
+    with pytest.raises(ValueError, match="samples is 11, and 10 in the state"):
+        DataLoader(samples(11), 5).load_state_dict(state)
+
+
 def test_workers_are_never_forked():
     loader = DataLoader(samples(), 5, num_workers=1, transform=jitter)
     list(loader)
@@ -144,6 +214,7 @@ def test_workers_are_never_forked():
     [
         (dict(batch_size=0), "batch_size is 0; it must be a whole number >= 1"),
         (dict(num_workers=-1), "num_workers is -1; it must be a whole number >= 0"),
+        (dict(rng=-1), "rng is -1; a seed is 0 or more"),
         (dict(prefetch=0.5), "prefetch is 0.5; it must be a whole number >= 1"),
     ],
 )

@@ -73,6 +73,20 @@ def test_lenet5_names_a_missing_file(tmp_path):
         load("lenet5").main(["--data", str(tmp_path)])
 
 
+def test_lenet5_names_files_of_another_shape(tmp_path):
+    mnist_files(tmp_path, compress=False)
+    images = tmp_path / "train-images-idx3-ubyte"
+    images.write_bytes((tmp_path / "t10k-images-idx3-ubyte").read_bytes())
+    with pytest.raises(SystemExit, match=r"holds \(32, 28, 28\) and .* \(64,\); they take \(N, 28"):
+        load("lenet5").main(["--data", str(tmp_path)])
+
+
+def test_lenet5_takes_an_epoch_at_least(capsys):
+    with pytest.raises(SystemExit):
+        load("lenet5").main(["--epochs", "0"])
+    assert "--epochs and --threads take whole numbers from 1" in capsys.readouterr().err
+
+
 def test_lenet5_needs_to_know_what_to_resume(capsys):
     with pytest.raises(SystemExit):
         load("lenet5").main(["--resume"])

@@ -340,3 +340,13 @@ def test_an_input_of_single_numbers_has_no_receptive_field():
 def test_a_shape_is_made_of_whole_numbers_from_one_on(shape):
     with pytest.raises(ValueError, match="summary: input_shape is .* such as"):
         mc.summary(nn.ReLU(), shape)
+
+
+@pytest.mark.parametrize("returned", ["a", None, 1.5, []])
+def test_a_model_that_returns_no_tensor_is_named(returned):
+    class Strange(nn.Module):
+        def forward(self, x):
+            return returned
+
+    with pytest.raises(ValueError, match=r"Strange\) returns .*, and no tensor"):
+        mc.summary(Strange(), (3,))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +128,11 @@ def test_a_killed_process_resumes_too(tmp_path):
     """)
     process = subprocess.Popen([sys.executable, "-c", script])
     log = tmp_path / "run" / "log.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 3):
-        pass
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_text().count("\n") >= 3):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = len(mc.load(tmp_path / "run" / "last.safetensors")["history"])
@@ -141,10 +145,10 @@ def test_a_killed_process_resumes_too(tmp_path):
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path):
-    run(2, tmp_path, monitor="none")
-    longer, history = run(4, tmp_path, resume=True, seed=5, monitor="none")
+    run(2, tmp_path, monitor=None)
+    longer, history = run(4, tmp_path, resume=True, seed=5, monitor=None)
     assert len(history) == 4
-    assert equal(weights(longer), weights(run(4, monitor="none")[0]))
+    assert equal(weights(longer), weights(run(4, monitor=None)[0]))
 
 
 def test_the_model_ends_with_the_weights_of_the_best_epoch(tmp_path):
@@ -172,8 +176,12 @@ def test_training_stops_when_patience_is_at_its_end():
 def test_patience_needs_a_validation_and_an_entry_to_watch():
     model, train, valid, optimizer = parts()
     arguments = (model, train, ops.cross_entropy, optimizer)
-    with pytest.raises(ValueError, match="patience counts epochs without a better validation"):
-        mc.fit(*arguments, epochs=1, patience=3)
+    with pytest.raises(ValueError, match="monitor 'valid_loss' is not among epoch, train_loss"):
+        mc.fit(*arguments, epochs=1, patience=3, progress=False)
+    with pytest.raises(ValueError, match="epochs is 0 and patience None; they are 1 and 0 or more"):
+        mc.fit(*arguments, epochs=0)
+    with pytest.raises(ValueError, match="metrics need valid, and none of them may be called"):
+        mc.fit(*arguments, epochs=1, metrics={"accuracy": accuracy})
     with pytest.raises(ValueError, match="monitor 'valid_f1' is not among epoch, "):
         mc.fit(*arguments, epochs=2, valid=valid, patience=3, monitor="valid_f1", progress=False)
     with pytest.raises(ValueError, match="mode is 'biggest'; it takes 'min' or 'max'"):
@@ -218,7 +226,9 @@ def test_a_log_holds_one_record_per_epoch(tmp_path):
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     run(1, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(FileExistsError, match="already holds a run; pass resume=True or another"):
+    with pytest.raises(
+        FileExistsError, match="already holds last.safetensors, best.safetensors, log.jsonl; pass"
+    ):
         run(1, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -250,6 +260,116 @@ def test_a_loss_that_is_not_finite_is_reported_and_the_last_checkpoint_kept(tmp_
     assert all(np.isfinite(v).all() for v in state.values() if hasattr(v, "shape"))
 
 
+def test_weights_that_are_not_finite_never_replace_the_last_good_ones(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 2))
+    optimizer = optim.SGD(model.parameters(), lr=1e38)
+    batches = [(inputs * np.float32(1e20), labels)]
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            FloatingPointError, match=r"0\.weight is not finite after epoch 1; .* as they were"
+        ),
+    ):
+        mc.fit(model, batches, ops.cross_entropy, optimizer, epochs=3, checkpoint=tmp_path,
+               monitor="train_loss", progress=False)  # fmt: skip
+    state = mc.load(tmp_path / "last.safetensors")
+    assert all(np.isfinite(v).all() for v in state.values() if hasattr(v, "shape"))
+
+
+def test_a_metric_without_a_value_is_never_the_best(tmp_path):
+    scores = iter([float("nan"), 0.5, 0.6, 0.55, 0.5])
+    _, history = run(
+        5, tmp_path, metrics={"f1": lambda o, t: next(scores)}, monitor="valid_f1", mode="max",
+        patience=1,
+    )  # fmt: skip
+    assert len(history) == 5
+    best = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert best["valid_f1"] is None
+
+
+def test_the_plateau_schedule_waits_for_a_maximum_where_the_larger_is_better():
+    scores = iter([0.1, 0.2, 0.3, 0.4, 0.5])
+    _, history = run(
+        5, metrics={"f1": lambda o, t: next(scores)}, monitor="valid_f1", mode="max",
+        schedule=optim.reduce_on_plateau(0.1, patience=0),
+    )  # fmt: skip
+    assert [record["lr_factor"] for record in history] == [1] * 5
+
+
+def test_a_run_is_resumed_with_the_settings_it_was_begun_with_only(tmp_path):
+    run(1, tmp_path)
+    for options, message in (
+        (dict(monitor="train_loss"), "has monitor 'valid_loss', this run 'train_loss'"),
+        (dict(mode="max"), "has mode 'min', this run 'max'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(2, tmp_path, resume=True, **options)
+    model, train, _, optimizer = parts()
+    with pytest.raises(ValueError, match=r"has monitor 'valid_loss', this run None"):
+        mc.fit(
+            model, train, ops.cross_entropy, optimizer, epochs=2, checkpoint=tmp_path, resume=True
+        )
+    other = data.DataLoader(data.ArrayDataset(inputs, labels), 16)
+    with pytest.raises(ValueError, match="batch_size is 16, and 8 in the state"):
+        mc.fit(model, other, ops.cross_entropy, optimizer, epochs=2, valid=train,
+               checkpoint=tmp_path, resume=True)  # fmt: skip
+    (tmp_path / "best.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="best"):
+        run(2, tmp_path, resume=True)
+
+
+def test_random_streams_of_any_name_are_resumed_and_others_refused(tmp_path):
+    class Jitter(nn.Module):
+        def __init__(self, bits):
+            self.weight = nn.Parameter(np.zeros((4, 2), np.float32))
+            self.stream = np.random.Generator(bits(3))
+
+        def forward(self, x):
+            return x @ (self.weight + self.stream.normal(0, 0.1, (4, 2)).astype(np.float32))
+
+    def trained(folder, epochs, resume=False, bits=np.random.Philox):
+        mc.manual_seed(0)
+        model = Jitter(bits)
+        batches = data.DataLoader(data.ArrayDataset(inputs, labels), 8, shuffle=True)
+        mc.fit(model, batches, ops.cross_entropy, optim.SGD(model.parameters(), lr=np.float32(0.1)),
+               epochs=epochs, checkpoint=folder, resume=resume, progress=False)  # fmt: skip
+        return model.weight.data
+
+    for bits in (np.random.Philox, np.random.MT19937, np.random.SFC64):
+        whole = trained(tmp_path / f"{bits.__name__}-whole", 4, bits=bits)
+        trained(tmp_path / bits.__name__, 2, bits=bits)
+        resumed = trained(tmp_path / bits.__name__, 4, resume=True, bits=bits)
+        assert np.array_equal(whole, resumed)
+
+
+def test_foreign_files_in_the_folder_are_left_alone(tmp_path):
+    (tmp_path / "log.jsonl").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"already holds log\.jsonl"):
+        run(1, tmp_path)
+    assert (tmp_path / "log.jsonl").read_text() == "mine"
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
+    run(1, tmp_path)
+    (tmp_path / ".last.safetensors.123.tmp").write_bytes(b"half")
+    run(2, tmp_path, resume=True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_evaluate_restores_every_mode_also_after_an_error():
+    model, train, _, _ = parts()
+    model[1].eval()
+    with pytest.raises(ZeroDivisionError):
+        mc.evaluate(model, train, lambda outputs, target: 1 / 0)
+    assert [module.training for module in model] == [True, False, True, True, True, True]
+
+
+def test_batches_may_be_lists():
+    batch = [inputs[:8].tolist(), labels[:8].tolist()]
+    model, _, _, optimizer = parts()
+    mc.fit(model, [batch], ops.cross_entropy, optimizer, epochs=1, progress=False)
+
+
 def test_a_validation_loss_that_is_not_finite_is_reported(tmp_path):
     model, train, _, optimizer = parts()
     poisoned = [(np.full((1, 4), np.nan, np.float32), np.array([0]))]
@@ -263,11 +383,11 @@ def test_a_checkpoint_of_another_model_or_of_another_kind_is_refused(tmp_path):
     other = nn.Linear(4, 2)
     with pytest.raises(ValueError, match="load_state_dict: Linear: missing weight"):
         mc.fit(
-            other, train, ops.cross_entropy, optim.SGD(other.parameters()), epochs=2,
-            checkpoint=tmp_path, resume=True,
+            other, train, ops.cross_entropy, optim.Adam(other.parameters()), epochs=2,
+            valid=train, checkpoint=tmp_path, resume=True,
         )  # fmt: skip
     mc.save(tmp_path / "last.safetensors", {"weight": np.ones(1)})
-    with pytest.raises(ValueError, match="is no checkpoint of fit; it lacks history, generators"):
+    with pytest.raises(ValueError, match="is no checkpoint of fit; it lacks history, settings"):
         run(2, tmp_path, resume=True)
 
 
@@ -283,7 +403,7 @@ def test_a_truncated_checkpoint_is_refused_and_left_alone(tmp_path):
 
 def test_no_batches_are_an_error():
     model, _, _, optimizer = parts()
-    with pytest.raises(ValueError, match="fit: train yields no batches"):
+    with pytest.raises(ValueError, match="fit: train yields no batches in epoch 1"):
         mc.fit(model, [], ops.cross_entropy, optimizer, epochs=1, progress=False)
     with pytest.raises(ValueError, match="evaluate: there are no batches"):
         mc.evaluate(model, [], ops.cross_entropy)

@@ -48,7 +48,7 @@ def test_arrays_of_two_devices_do_not_mix():
 
 def test_to_cuda_without_cupy_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
-    with pytest.raises(ImportError, match=r"needs CuPy: pip install 'minicnn\[gpu13\]'"):
+    with pytest.raises(ImportError, match="needs CuPy: pip install 'cupy-cuda13x"):
         kernels.to(np.zeros(2), "cuda")
 
 

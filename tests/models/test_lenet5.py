@@ -105,6 +105,11 @@ def test_the_map_criterion_has_the_right_gradient():
     assert mc.gradcheck(lambda x: map_loss(x, labels), logits)
 
 
+def test_the_map_criterion_has_no_label_for_the_rubbish_class():
+    with pytest.raises(ValueError, match="labels run from 3 to 10; 10 classes are 0 to 9"):
+        map_loss(mc.Tensor(np.zeros((2, 10), np.float32)), np.array([3, 10]))
+
+
 def test_an_unknown_variant_is_refused():
     with pytest.raises(ValueError, match="variant 'new' is neither 'paper' nor 'modern'"):
         models.lenet5("new")
