@@ -262,19 +262,21 @@ _adopted: tuple[Any, Any] = (None, None)
 
 def _adopt(dataset, transform):
     """Keep what the tasks of this worker process use, and leave the other cores to the others."""
-    import multiprocessing
     import threading
 
     global _adopted
     set_num_threads(1)
-    parent = multiprocessing.parent_process()
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    _adopted = dataset, transform
 
-    def follow():  # a killed parent cannot say goodbye
+
+def _follow_parent():
+    """End this worker when its parent ends: a killed one cannot say so."""
+    from multiprocessing import parent_process
+
+    if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    _adopted = dataset, transform
 
 
 def _fetch_in_worker(indices, seed, epoch):
