@@ -176,7 +176,7 @@ def draw_curves(history, path):
     right.plot(epochs[kept], errors[kept], "o", color="C3")
     right.set(xlabel="epoch", ylabel="test error [%]", yscale="symlog", ylim=(0, 100))
     right.set_yticks([0, 1, 2, 5, 10, 20, 50, 90], labels=[0, 1, 2, 5, 10, 20, 50, 90])
-    right.set_title(f"test error: {errors[kept]:.2f} % with the weights of epoch {epochs[kept]}")
+    right.set_title(f"test error: {errors[kept]:.2f} %, weights of epoch {epochs[kept]}")
     for axis in (left, right):
         axis.grid(alpha=0.3)
     finish(figure, path)
