@@ -7,8 +7,9 @@ if not os.path.isdir(os.path.join(__path__[0], "kernels")):
     __path__.append(os.path.dirname(__path__[0]))
 
 from minicnn import data, kernels, models, nn, ops, optim
-from minicnn.autograd import Tensor, gradcheck, no_grad
+from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import load, save
+from minicnn.gradient_check import gradcheck
 from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.rng import manual_seed
 from minicnn.summary import summary

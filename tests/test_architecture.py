@@ -13,7 +13,13 @@ root = Path(__file__).parents[1]
 floors = [
     {"minicnn.kernels", "minicnn.rng", "minicnn.arithmetic", "minicnn.field"},
     {"minicnn.autograd"},
-    {"minicnn.ops", "minicnn.optim", "minicnn.data", "minicnn.checkpoint"},
+    {
+        "minicnn.ops",
+        "minicnn.optim",
+        "minicnn.data",
+        "minicnn.checkpoint",
+        "minicnn.gradient_check",
+    },
     {"minicnn.nn"},
     {"minicnn.train", "minicnn.summary", "minicnn.receptive_field"},
     {"minicnn.models"},
