@@ -308,38 +308,38 @@ class Tensor:
         return f"Tensor({values}, dtype={self.dtype}{', requires_grad=True' * self.requires_grad})"
 
     def __add__(self, other):
-        return _add(self, constant_like(self, other))
+        return _add(*operands(self, other))
 
     __radd__ = __add__
 
     def __sub__(self, other):
-        return _subtract(self, constant_like(self, other))
+        return _subtract(*operands(self, other))
 
     def __rsub__(self, other):
-        return _subtract(constant_like(self, other), self)
+        return _subtract(*operands(other, self))
 
     def __mul__(self, other):
-        return _multiply(self, constant_like(self, other))
+        return _multiply(*operands(self, other))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other):
-        return _divide(self._floating(), constant_like(self, other))
+        return _divide(*operands(self._floating(), other))
 
     def __rtruediv__(self, other):
-        return _divide(constant_like(self, other), self._floating())
+        return _divide(*operands(other, self._floating()))
 
     def __pow__(self, other):
-        return _power(self, constant_like(self, other))
+        return _power(*operands(self, other))
 
     def __rpow__(self, other):
-        return _power(constant_like(self, other), self)
+        return _power(*operands(other, self))
 
     def __matmul__(self, other):
-        return _matmul(self, constant_like(self, other))
+        return _matmul(*operands(self, other))
 
     def __rmatmul__(self, other):
-        return _matmul(constant_like(self, other), self)
+        return _matmul(*operands(other, self))
 
     def __neg__(self):
         return _negative(self)
@@ -402,7 +402,7 @@ class Tensor:
 
     def mean(self, axis=None, keepdims: bool = False) -> Tensor:
         """Average over an axis, several axes, or all of them."""
-        return _mean(self, axis=axis, keepdims=keepdims)
+        return _mean(self._floating(), axis=axis, keepdims=keepdims)
 
     def max(self, axis=None, keepdims: bool = False) -> Tensor:
         """Return the largest element along the axes; equal ones share the gradient."""
@@ -429,7 +429,7 @@ def _array(data):
         return np.asarray(data)
     if hasattr(data, "__array_function__"):
         return data
-    array = np.asarray(data)
+    array = _listed(data, None) if isinstance(data, (list, tuple)) else np.asarray(data)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: {data!r:.60} is {array.dtype}; it takes real numbers")
     return array.astype(np.float32) if array.dtype == np.float64 else array
@@ -446,20 +446,40 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def constant_like(tensor, value):
-    """Return an operand that does not change a tensor's dtype, as it would by NumPy's rules.
+def operands(a, b):
+    """Return two operands, one of them a tensor, so that neither widens the other's dtype.
 
-    Numbers, lists, whole numbers and arrays without axes take the tensor's floating-point dtype;
-    arrays of another floating-point dtype stay, and widen the result as they do in PyTorch.
+    By NumPy's rules float32 becomes float64 beside whole numbers, lists and arrays without axes.
+    Here these take the dtype of the floating-point tensor or array, and float32 beside a number;
+    two floating-point dtypes stay, and widen the result as they do in PyTorch.
     """
-    if isinstance(value, (list, tuple)):
-        value = np.asarray(value, like=tensor.data)
-        value = value.astype(tensor.dtype) if tensor.dtype.kind == "f" else value
-    array = value.data if isinstance(value, Tensor) else value
-    if isinstance(array, np.generic) or not hasattr(array, "dtype"):
-        return _plain(array)
-    keeps = array.dtype.kind == "f" and (array.ndim or isinstance(value, Tensor))
-    return value if keeps or tensor.dtype.kind != "f" else array.astype(tensor.dtype)
+    like = (a if isinstance(a, Tensor) else b).data
+    pair = [_listed(v, like) if isinstance(v, (list, tuple)) else _plain(v) for v in (a, b)]
+    given = zip(pair, (a, b), strict=True)
+    dtypes = {v.dtype for v, was in given if _decides(v) and not isinstance(was, (list, tuple))}
+    if not dtypes and any(isinstance(v, float) or _kind(v) == "f" for v in pair):
+        dtypes = {np.dtype(np.float32)}
+    if len(dtypes) == 1:
+        (dtype,) = dtypes
+        pair = [v if _kind(v) is None or v.dtype == dtype else v.astype(dtype) for v in pair]
+    return tuple(pair)
+
+
+def _listed(values, like):
+    """Return a list of constants as an array."""
+    if any(isinstance(value, Tensor) and value.requires_grad for value in values):
+        raise TypeError("Tensor: a list of tensors loses their gradients; use ops.stack")
+    return np.asarray(values, like=like)
+
+
+def _kind(value):
+    """Return the kind of an array's or a tensor's dtype, None for a number."""
+    return value.dtype.kind if hasattr(value, "dtype") else None
+
+
+def _decides(value):
+    """Return whether an operand has a floating-point dtype of its own."""
+    return _kind(value) == "f" and (isinstance(value, Tensor) or value.ndim > 0)
 
 
 def _values(value):

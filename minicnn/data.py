@@ -190,8 +190,8 @@ class DataLoader:
             If the batches would be others: of another size, or from a set of another length.
         """
         for name, size in self._sizes().items():
-            if state[name] != size:
-                raise ValueError(f"DataLoader: {name} is {size}, and {state[name]} in the state")
+            if (kept := state.get(name, size)) != size:
+                raise ValueError(f"DataLoader: {name} is {size}, and {kept} in the state")
         self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
 
     def _sizes(self):
@@ -207,11 +207,20 @@ class DataLoader:
         """Yield batches in order while the workers prepare the next ones."""
         from concurrent.futures.process import BrokenProcessPool
 
+        if self._sent != (id(self.dataset), id(self.transform)) and self._workers is not None:
+            self._workers.shutdown(wait=False)  # they have what the loader had before
+            self._workers = None
+        if self._workers is None:
+            self._workers = self._start()
+            self._sent = id(self.dataset), id(self.transform)
+        workers = self._workers
         pending: deque = deque()
         try:
             for _ in itertools.repeat(None):
                 ahead = self.num_workers * self.prefetch - len(pending)
-                pending.extend(self._submit(b, epoch) for b in itertools.islice(batches, ahead))
+                pending.extend(
+                    self._submit(workers, b, epoch) for b in itertools.islice(batches, ahead)
+                )
                 if not pending:
                     return
                 yield pending.popleft().result()
@@ -225,13 +234,8 @@ class DataLoader:
             for future in pending:
                 future.cancel()
 
-    def _submit(self, indices, epoch):
-        if self._workers is not None and self._sent != (id(self.dataset), id(self.transform)):
-            self.close()  # these work on what the loader had before
-        if self._workers is None:
-            self._workers = self._start()
-            self._sent = id(self.dataset), id(self.transform)
-        return self._workers.submit(_fetch_in_worker, indices, self.seed, epoch)
+    def _submit(self, workers, indices, epoch):
+        return workers.submit(_fetch_in_worker, indices, self.seed, epoch)
 
     def _start(self):
         # Imported here: multiprocessing would add a third to the time of `import minicnn`.
@@ -295,9 +299,12 @@ def _fetch(dataset, transform, indices, seed, epoch):
             sample = transform(*sample, rng=_stream(seed, epoch, int(index)))
             sample = sample if isinstance(sample, tuple) else (sample,)
         samples.append(sample)
-    for i, parts in zip(indices, samples, strict=True):
-        shapes, first = [[np.shape(part) for part in sample] for sample in (parts, samples[0])]
-        if shapes != first or any(part is None or isinstance(part, dict) for part in parts):
+    for i, sample in zip(indices, samples, strict=True):
+        if not all(hasattr(part, "dtype") or np.isscalar(part) for part in sample):
+            kinds = ", ".join(type(part).__name__ for part in sample)
+            raise TypeError(f"DataLoader: sample {i} holds {kinds}; it takes arrays and numbers")
+        shapes, first = ([np.shape(part) for part in parts] for parts in (sample, samples[0]))
+        if shapes != first:
             raise ValueError(
                 f"DataLoader: sample {i} has shapes {shapes}, sample {indices[0]} {first}; "
                 "all samples of a batch take arrays of the same shapes"

@@ -62,7 +62,7 @@ class Optimizer:
             raise TypeError(f"{name}: every parameter must be a Tensor, and no operation's result")
         if len({id(p) for p in tensors}) < len(tensors):
             raise ValueError(f"{name}: a parameter is listed twice; it would be stepped twice")
-        self._check_options()
+        self._check_options(self.param_groups)
         self._state: dict[Tensor, dict[str, Any]] = {}
         self._order = tensors
 
@@ -115,6 +115,7 @@ class Optimizer:
                 problems.append(f"{key} is {np.shape(value)} for a parameter {names[key]}")
         if problems:
             raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
+        self._check_options([state[key] for key in groups])
         self._state = {self._order[i]: self._entry(i, state) for i in begun}
         self.lr_factor = float(state.get("lr_factor", 1.0))
         for key, group in zip(groups, self.param_groups, strict=True):
@@ -139,9 +140,9 @@ class Optimizer:
     def _step(self, group, lr, parameters):
         raise NotImplementedError
 
-    def _check_options(self):
-        """Raise if an option that may not be negative is."""
-        for group in self.param_groups:
+    def _check_options(self, groups):
+        """Raise if an option of a group is out of range."""
+        for group in groups:
             for key in ("lr", "momentum", "dampening", "weight_decay", "eps"):
                 if key in group and not group[key] >= 0:
                     raise ValueError(

@@ -6,6 +6,7 @@ A checkpoint folder holds `last.safetensors` (everything that the next epoch dep
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -130,7 +131,11 @@ def fit(
     """
     if mode not in ("min", "max"):
         raise ValueError(f"fit: mode is {mode!r}; it takes 'min' or 'max'")
-    if not isinstance(epochs, int) or epochs < 1 or (patience is not None and not patience >= 0):
+    if (
+        not isinstance(epochs, (int, np.integer))
+        or epochs < 1
+        or (patience is not None and not patience >= 0)
+    ):
         raise ValueError(
             f"fit: epochs is {epochs!r} and patience {patience!r}; they are 1 and 0 or more"
         )
@@ -138,6 +143,12 @@ def fit(
         raise ValueError("fit: metrics need valid, and none of them may be called 'loss'")
     if monitor == "valid_loss" and valid is None and patience is None:
         monitor = None
+    known = {"train_loss", "lr_factor", "seconds"}
+    known |= (
+        {f"valid_{name}" for name in ("loss", *(metrics or {}))} if valid is not None else set()
+    )
+    if monitor is not None and monitor not in known:
+        raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(sorted(known))}")
     folder = None if checkpoint is None else Path(checkpoint)
     run = Run(model, optimizer, train, valid, monitor, mode)
     history: list[Record] = []
@@ -156,8 +167,6 @@ def fit(
                 scores = evaluate(model, valid, loss, metrics)
                 _check_finite(scores["loss"], "validation loss", history)
                 record |= {f"valid_{name}": score for name, score in scores.items()}
-            if monitor is not None and monitor not in record:
-                raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(record)}")
             _check_weights(model, len(history) + 1)
             record["seconds"] = time.perf_counter() - started
             history.append(record)
@@ -282,8 +291,11 @@ def _check_finite(value, name, history, step=None):
 
 def _check_weights(model, epoch):
     """Raise where a weight is not finite: such a model must not replace the last good one."""
-    for name, array in model.state_dict().items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+    # An infinity in a buffer may be meant, as in a mask.
+    spoilt = {n: ~np.isfinite(p.data) for n, p in model.named_parameters()}
+    spoilt |= {n: b.data != b.data for n, b in model.named_buffers()}
+    for name, elements in spoilt.items():
+        if elements.any():
             raise FloatingPointError(
                 f"fit: {name} is not finite after epoch {epoch}; a smaller learning rate or "
                 "max_grad_norm may help; checkpoints of earlier epochs are as they were"
@@ -338,19 +350,28 @@ def _restore(folder, state, run):
             raise ValueError(f"{where} has {name} {state['settings'][name]!r}, this run {value!r}")
     if min(run.scores(state["history"]), default=math.inf) < math.inf:
         load(folder / "best.safetensors")  # better to learn now than after training
-    run.model.load_state_dict(_below("model.", state))
     generators = _generators(run.model)
     if generators.keys() != state["generators"].keys():
         raise ValueError(
             f"{where} has the random streams {sorted(state['generators'])}, "
             f"the model {sorted(generators)}"
         )
-    run.optimizer.load_state_dict({**_below("optimizer.", state), **state["optimizer"]})
+    loaders = zip((run.train, run.valid), state["loaders"], strict=True)
+    parts: list[Any] = [(loader, kept) for loader, kept in loaders if kept is not None]
+    parts.append((run.model, _below("model.", state)))
+    parts.append((run.optimizer, {**_below("optimizer.", state), **state["optimizer"]}))
+    restored = []
+    try:
+        for part, kept in parts:
+            before = copy.deepcopy(part.state_dict())
+            part.load_state_dict(kept)
+            restored.append((part, before))
+    except Exception:
+        for part, before in restored:
+            part.load_state_dict(before)
+        raise
     for name, source in generators.items():
         source.bit_generator.state = state["generators"][name]
-    for loader, kept in zip((run.train, run.valid), state["loaders"], strict=True):
-        if kept is not None:
-            loader.load_state_dict(kept)
 
 
 def _keep(folder, is_best, run, history):

@@ -237,7 +237,24 @@ constants = [[1.0, 2.0, 3.0], (1, 2, 3), np.array(2.0), np.arange(1, 4), mc.Tens
 def test_lists_whole_numbers_and_arrays_without_axes_do_not_widen_float32(operator, constant):
     x = mc.Tensor(np.ones(3, np.float32), requires_grad=True)
     assert operator(x, constant).dtype == np.float32
+    if not isinstance(constant, np.ndarray) or constant.ndim:
+        assert operator(mc.Tensor(constant), x).dtype == np.float32
     assert ops.where(np.array([True, False, True]), x, constant).dtype == np.float32
+
+
+def test_masks_and_whole_numbers_become_float32_beside_a_number():
+    x = mc.Tensor(np.ones(3, np.float32))
+    for y in ((x > 0) * 0.5, 1.0 - (x > 0), mc.Tensor([1, 2]) + 1.5, mc.Tensor([1, 2]).mean()):
+        assert y.dtype == np.float32
+    assert (mc.Tensor([1, 2]) + 1).dtype == np.int64
+
+
+def test_a_list_of_tensors_with_gradients_is_refused():
+    w = mc.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(TypeError, match=r"loses their gradients; use ops\.stack"):
+        w * [w[0], w[1]]
+    with pytest.raises(TypeError, match=r"use ops\.stack"):
+        mc.Tensor([w[0], w[1]])
 
 
 def test_a_list_can_be_multiplied_by_a_matrix():

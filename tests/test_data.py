@@ -180,6 +180,20 @@ def test_workers_use_what_the_loader_has_now():
     loader.close()
 
 
+def test_an_epoch_keeps_the_transform_that_it_began_with():
+    loader = DataLoader(samples(40), 2, num_workers=1, prefetch=8, transform=slow)
+    epoch = iter(loader)
+    next(epoch)
+    loader.transform = jitter
+    assert len(list(epoch)) == 19
+    loader.close()
+
+
+def test_samples_that_are_no_arrays_are_named():
+    with pytest.raises(TypeError, match="sample 0 holds dict; it takes arrays and numbers"):
+        list(DataLoader([{}], 1))
+
+
 def test_samples_of_different_shapes_are_named():
     loader = DataLoader([np.zeros(2), np.zeros(3)], 2)
     with pytest.raises(ValueError, match=r"sample 1 has shapes \[\(3,\)\], sample 0 \[\(2,\)\]"):

@@ -119,7 +119,14 @@ def test_to_an_unknown_device_says_so():
         mc.Tensor([1.0]).to("tpu")
 
 
-@pytest.mark.parametrize("target", ["tpu", "cuda:0", np.int64, np.float16])
+def test_two_layers_can_swap_their_weights():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    one, other = model[0].weight.item(), model[1].weight.item()
+    model.load_state_dict({"0.weight": model[1].weight, "1.weight": model[0].weight})
+    assert (model[0].weight.item(), model[1].weight.item()) == (other, one)
+
+
+@pytest.mark.parametrize("target", [None, "tpu", "cuda:0", np.int64, np.float16])
 def test_a_module_goes_to_known_devices_and_dtypes_only(target):
     with pytest.raises(ValueError, match="to: .* is none of 'cpu', 'cuda', float32 and float64"):
         nn.Linear(1, 1).to(target)

@@ -176,13 +176,13 @@ def test_training_stops_when_patience_is_at_its_end():
 def test_patience_needs_a_validation_and_an_entry_to_watch():
     model, train, valid, optimizer = parts()
     arguments = (model, train, ops.cross_entropy, optimizer)
-    with pytest.raises(ValueError, match="monitor 'valid_loss' is not among epoch, train_loss"):
+    with pytest.raises(ValueError, match="monitor 'valid_loss' is not among lr_factor, seconds"):
         mc.fit(*arguments, epochs=1, patience=3, progress=False)
     with pytest.raises(ValueError, match="epochs is 0 and patience None; they are 1 and 0 or more"):
         mc.fit(*arguments, epochs=0)
     with pytest.raises(ValueError, match="metrics need valid, and none of them may be called"):
         mc.fit(*arguments, epochs=1, metrics={"accuracy": accuracy})
-    with pytest.raises(ValueError, match="monitor 'valid_f1' is not among epoch, "):
+    with pytest.raises(ValueError, match="monitor 'valid_f1' is not among lr_factor, "):
         mc.fit(*arguments, epochs=2, valid=valid, patience=3, monitor="valid_f1", progress=False)
     with pytest.raises(ValueError, match="mode is 'biggest'; it takes 'min' or 'max'"):
         mc.fit(*arguments, epochs=1, mode="biggest")
@@ -274,6 +274,13 @@ def test_weights_that_are_not_finite_never_replace_the_last_good_ones(tmp_path):
                monitor="train_loss", progress=False)  # fmt: skip
     state = mc.load(tmp_path / "last.safetensors")
     assert all(np.isfinite(v).all() for v in state.values() if hasattr(v, "shape"))
+
+
+def test_an_infinity_in_a_buffer_may_be_meant():
+    model = nn.Linear(4, 2)
+    model.mask = nn.Buffer(np.array([0, -np.inf], np.float32))
+    mc.fit(model, [(inputs, labels)], ops.cross_entropy, optim.SGD(model.parameters()), epochs=1,
+           progress=False)  # fmt: skip
 
 
 def test_a_metric_without_a_value_is_never_the_best(tmp_path):
@@ -379,13 +386,18 @@ def test_a_validation_loss_that_is_not_finite_is_reported(tmp_path):
 
 def test_a_checkpoint_of_another_model_or_of_another_kind_is_refused(tmp_path):
     run(1, tmp_path)
-    _, train, _, _ = parts()
-    other = nn.Linear(4, 2)
-    with pytest.raises(ValueError, match="load_state_dict: Linear: missing weight"):
-        mc.fit(
-            other, train, ops.cross_entropy, optim.Adam(other.parameters()), epochs=2,
-            valid=train, checkpoint=tmp_path, resume=True,
-        )  # fmt: skip
+    model, train, valid, _ = parts()
+    other = nn.Sequential(*model[:4], nn.Dropout(0.1, rng=0), nn.Linear(8, 3))
+    before = weights(other)
+    with pytest.raises(
+        ValueError, match=r"load_state_dict: Sequential: 5\.weight is \(3, 8\) here"
+    ):
+        mc.fit(other, train, ops.cross_entropy, optim.Adam(other.parameters()), epochs=2,
+               valid=valid, checkpoint=tmp_path, resume=True)  # fmt: skip
+    assert equal(weights(other), before)
+    with pytest.raises(ValueError, match=r"has the random streams \['default', 'model\.4\.rng'\]"):
+        mc.fit(model[:4], train, ops.cross_entropy, optim.Adam(model[:4].parameters()), epochs=2,
+               valid=valid, checkpoint=tmp_path, resume=True)  # fmt: skip
     mc.save(tmp_path / "last.safetensors", {"weight": np.ones(1)})
     with pytest.raises(ValueError, match="is no checkpoint of fit; it lacks history, settings"):
         run(2, tmp_path, resume=True)

@@ -20,8 +20,8 @@ class _Convolution(Module):
         self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, rng
     ):
         name = type(self).__name__
-        for channels, value in (("in_channels", in_channels), ("out_channels", out_channels)):
-            arguments.per_axis(name, channels, value, 1)
+        (in_channels,) = arguments.per_axis(name, "in_channels", in_channels, 1)
+        (out_channels,) = arguments.per_axis(name, "out_channels", out_channels, 1)
         (groups,) = arguments.per_axis(name, "groups", groups, 1)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -33,10 +33,9 @@ class _Convolution(Module):
         self.stride = arguments.per_axis(name, "stride", stride, self.axes)
         self.dilation = arguments.per_axis(name, "dilation", dilation, self.axes)
         self.padding = padding
-        if not isinstance(padding, str):
-            arguments.per_side(
-                name, padding, self.kernel_size, self.kernel_size, self.stride, self.dilation
-            )
+        arguments.per_side(
+            name, padding, self.kernel_size, self.kernel_size, self.stride, self.dilation
+        )
         shape = self._weight_shape()
         bound = 1 / math.sqrt(init.fans(shape)[0])
         self.weight = Parameter(init.uniform(shape, bound, rng=rng))

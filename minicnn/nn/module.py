@@ -146,7 +146,7 @@ class Module:
         if problems:
             raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
         converted = {
-            name: np.asarray(given[name], dtype=tensor.dtype, like=tensor.data)
+            name: np.array(given[name], dtype=tensor.dtype, like=tensor.data)
             for name, tensor in own.items()
             if name in given
         }
@@ -214,7 +214,7 @@ def _members(values):
 
 def _floating_dtype(target):
     try:
-        dtype = np.dtype(target)
+        dtype = None if target is None else np.dtype(target)
     except TypeError:
         dtype = None
     if dtype not in (np.float32, np.float64):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.arithmetic import broadcast_form, reduce_to
-from minicnn.autograd import Tensor, constant_like, primitive
+from minicnn.autograd import Tensor, operands, primitive
 
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -19,7 +19,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     ValueError
         If there are none, or their shapes do not fit.
     """
-    if not tensors:
+    if len(tensors) == 0:
         raise ValueError("concatenate: there are no tensors to join")
     ranks = {_data(tensor).ndim for tensor in tensors}
     if len(ranks) > 1 or not -min(ranks) <= axis < min(ranks):
@@ -41,10 +41,13 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     ValueError
         If there are none, or their shapes differ.
     """
-    if not tensors:
+    if len(tensors) == 0:
         raise ValueError("stack: there are no tensors to join")
-    if len({_data(tensor).shape for tensor in tensors}) > 1:
+    shapes = {_data(tensor).shape for tensor in tensors}
+    if len(shapes) > 1:
         raise ValueError(f"stack: shapes {_shapes(tensors)} differ")
+    if not -len(min(shapes)) - 1 <= axis <= len(min(shapes)):
+        raise ValueError(f"stack: tensors of shape {min(shapes)} have no place for axis {axis}")
     return _stack(*_of_one_dtype("stack", tensors), axis=axis)
 
 
@@ -62,7 +65,8 @@ def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
     ValueError
         If there is not one pair of numbers >= 0 for each axis.
     """
-    pairs = tuple(tuple(p) if isinstance(p, (tuple, list)) else (p,) for p in padding)
+    x = x if isinstance(x, Tensor) else _data(x)
+    pairs = tuple(tuple(p) if np.ndim(p) else (p,) for p in padding)
     if len(pairs) != _data(x).ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(
             f"pad: padding is {padding!r}; x of shape {_data(x).shape} takes one "
@@ -73,10 +77,8 @@ def pad(x, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
 
 def where(condition, a, b) -> Tensor:
     """Take elements of a where the condition holds and of b elsewhere; all three broadcast."""
-    if isinstance(a, Tensor):
-        b = constant_like(a, b)
-    elif isinstance(b, Tensor):
-        a = constant_like(b, a)
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        a, b = operands(a, b)
     return _where(_data(condition), a, b)
 
 
@@ -122,7 +124,8 @@ def _of_one_dtype(operation, tensors):
     if len(dtypes) > 1:
         raise TypeError(f"{operation}: tensors of {', '.join(sorted(map(str, dtypes)))} do not mix")
     dtype = dtypes.pop() if dtypes else None
-    return [t if isinstance(t, Tensor) or dtype is None else t.astype(dtype) for t in tensors]
+    arrays = [t if isinstance(t, Tensor) else _data(t) for t in tensors]
+    return [a if isinstance(a, Tensor) or dtype is None else a.astype(dtype) for a in arrays]
 
 
 def _data(x):

@@ -181,6 +181,11 @@ wrong_values = [
         "loss: a target or weight requires a gradient; detach() it",
     ),
     (lambda: nn.Conv2d(3, 4, 3, padding=-1), "Conv2d: padding is -1; it takes 'same', 'valid'"),
+    (lambda: nn.Conv2d(3, 4, 3, padding="full"), "Conv2d: padding is 'full'; it takes"),
+    (
+        lambda: ops.stack([zeros(2), zeros(2)], axis=9),
+        "stack: tensors of shape (2,) have no place for axis 9",
+    ),
     (lambda: ops.concatenate([]), "concatenate: there are no tensors to join"),
     (
         lambda: ops.concatenate([zeros(2, 3), zeros(3, 4)], axis=1),
