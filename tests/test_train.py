@@ -390,7 +390,7 @@ def test_a_checkpoint_of_another_model_or_of_another_kind_is_refused(tmp_path):
     other = nn.Sequential(*model[:4], nn.Dropout(0.1, rng=0), nn.Linear(8, 3))
     before = weights(other)
     with pytest.raises(
-        ValueError, match=r"load_state_dict: Sequential: 5\.weight is \(3, 8\) here"
+        ValueError, match=r"load_state_dict: Sequential: .*5\.weight is \(3, 8\) here"
     ):
         mc.fit(other, train, ops.cross_entropy, optim.Adam(other.parameters()), epochs=2,
                valid=valid, checkpoint=tmp_path, resume=True)  # fmt: skip
