@@ -107,8 +107,9 @@ class Optimizer:
         for key, value in state.items():
             if key in groups:
                 options = self.param_groups[groups.index(key)].keys() - {"params"}
-                if value.keys() != options:
-                    problems.append(f"{key} has {sorted(value)}, not {sorted(options)}")
+                found = sorted(value) if isinstance(value, Mapping) else value
+                if found != sorted(options):
+                    problems.append(f"{key} has {found}, not {sorted(options)}")
             elif key not in names and key != "lr_factor":
                 problems.append(f"unexpected {key}")
             elif key in names and not key.endswith(".step") and np.shape(value) != names[key]:

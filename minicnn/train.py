@@ -22,7 +22,7 @@ from tqdm import tqdm
 from minicnn import kernels
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import load, save, written_whole
-from minicnn.nn.module import Module
+from minicnn.nn.module import Buffer, Module
 from minicnn.optim import Optimizer, Schedule, clip_grad_norm
 from minicnn.rng import generator
 
@@ -30,7 +30,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Run:
+class _Run:
     """What a run consists of, beside its history."""
 
     model: Module
@@ -129,28 +129,9 @@ def fit(
     ValueError
         If the checkpoint does not fit, there are no batches, or an argument is out of range.
     """
-    if mode not in ("min", "max"):
-        raise ValueError(f"fit: mode is {mode!r}; it takes 'min' or 'max'")
-    if (
-        not isinstance(epochs, (int, np.integer))
-        or epochs < 1
-        or (patience is not None and not patience >= 0)
-    ):
-        raise ValueError(
-            f"fit: epochs is {epochs!r} and patience {patience!r}; they are 1 and 0 or more"
-        )
-    if metrics and (valid is None or "loss" in metrics):
-        raise ValueError("fit: metrics need valid, and none of them may be called 'loss'")
-    if monitor == "valid_loss" and valid is None and patience is None:
-        monitor = None
-    known = {"train_loss", "lr_factor", "seconds"}
-    known |= (
-        {f"valid_{name}" for name in ("loss", *(metrics or {}))} if valid is not None else set()
-    )
-    if monitor is not None and monitor not in known:
-        raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(sorted(known))}")
+    monitor = _checked_monitor(epochs, valid, metrics, monitor, mode, patience)
     folder = None if checkpoint is None else Path(checkpoint)
-    run = Run(model, optimizer, train, valid, monitor, mode)
+    run = _Run(model, optimizer, train, valid, monitor, mode)
     history: list[Record] = []
     if folder is not None:
         history = _begin(folder, resume, run)
@@ -231,6 +212,31 @@ def evaluate(
     return scores
 
 
+def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):
+    """Return the entry to watch, or None; raise if an argument of `fit` is out of range."""
+    if mode not in ("min", "max"):
+        raise ValueError(f"fit: mode is {mode!r}; it takes 'min' or 'max'")
+    if (
+        not isinstance(epochs, (int, np.integer))
+        or epochs < 1
+        or (patience is not None and not patience >= 0)
+    ):
+        raise ValueError(
+            f"fit: epochs is {epochs!r} and patience {patience!r}; they are 1 and 0 or more"
+        )
+    if metrics and (valid is None or "loss" in metrics):
+        raise ValueError("fit: metrics need valid, and none of them may be called 'loss'")
+    if monitor == "valid_loss" and valid is None and patience is None:
+        return None
+    known = {"train_loss", "lr_factor", "seconds"}
+    known |= (
+        {f"valid_{name}" for name in ("loss", *(metrics or {}))} if valid is not None else set()
+    )
+    if monitor is not None and monitor not in known:
+        raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(sorted(known))}")
+    return monitor
+
+
 def _train_epoch(run, loss, schedule, max_grad_norm, history, bar):
     """Take one step for each batch, and return the mean loss over the samples."""
     model, train, optimizer = run.model, run.train, run.optimizer
@@ -291,11 +297,12 @@ def _check_finite(value, name, history, step=None):
 
 def _check_weights(model, epoch):
     """Raise where a weight is not finite: such a model must not replace the last good one."""
-    # An infinity in a buffer may be meant, as in a mask.
-    spoilt = {n: ~np.isfinite(p.data) for n, p in model.named_parameters()}
-    spoilt |= {n: b.data != b.data for n, b in model.named_buffers()}
-    for name, elements in spoilt.items():
-        if elements.any():
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        # An infinity in a buffer may be meant, as in a mask.
+        good = (
+            tensor.data == tensor.data if isinstance(tensor, Buffer) else np.isfinite(tensor.data)
+        )
+        if not good.all():
             raise FloatingPointError(
                 f"fit: {name} is not finite after epoch {epoch}; a smaller learning rate or "
                 "max_grad_norm may help; checkpoints of earlier epochs are as they were"

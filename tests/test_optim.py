@@ -145,6 +145,8 @@ def test_a_foreign_state_is_refused_with_every_reason():
         assert reason in str(error.value)
     with pytest.raises(ValueError, match="missing group.0"):
         optimizer.load_state_dict({})
+    with pytest.raises(ValueError, match=r"group\.0 has 3, not \['betas'"):
+        optimizer.load_state_dict({"group.0": 3})
     with pytest.raises(ValueError, match="lr is -1; it must be 0 or more"):
         optimizer.load_state_dict({"group.0": dict(lr=-1, betas=(0, 0), eps=0, weight_decay=0)})
     assert optimizer.param_groups[0]["lr"] == 1e-3

@@ -202,10 +202,12 @@ def map_loss(logits, labels, *, j: float = 1.0) -> Tensor:
     ValueError
         If a label is out of range.
     """
-    if len(labels) and not 0 <= min(labels) <= max(labels) < logits.shape[1]:
+    classes = logits.shape[1]
+    # Otherwise the index of the rubbish class would pass for a label.
+    if labels.size and int(labels.max()) >= classes:
         raise ValueError(
-            f"map_loss: labels run from {min(labels)} to {max(labels)}; "
-            f"{logits.shape[1]} classes are 0 to {logits.shape[1] - 1}"
+            f"map_loss: labels run from {int(labels.min())} to {int(labels.max())}; "
+            f"{classes} classes are 0 to {classes - 1}"
         )
     rubbish = np.full_like(logits.data, -j, shape=(len(logits), 1))
     return ops.cross_entropy(ops.concatenate([logits, rubbish], axis=1), labels)

@@ -31,7 +31,8 @@ def cross_entropy(
     Raises
     ------
     ValueError
-        If shapes do not agree, a label is out of range, or the batch is empty.
+        If shapes do not agree, a label is out of range, the target requires a gradient, or the
+        batch is empty.
     TypeError
         If the logits are not floating point.
 
@@ -92,7 +93,8 @@ def binary_cross_entropy_with_logits(
     Raises
     ------
     ValueError
-        If shapes do not agree, a target lies outside [0, 1], or the batch is empty.
+        If shapes do not agree, a target lies outside [0, 1], a target or weight requires a
+        gradient, or the batch is empty.
     TypeError
         If the logits are not floating point.
     """
