@@ -11,6 +11,8 @@ any optimiser of `minicnn.optim` may be used here.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from minicnn import nn, ops
@@ -55,7 +57,7 @@ BITMAPS = """
 """
 
 
-class LeNet5(nn.Module):
+class LeNet5(nn.Network):
     """The network of 1998, with 60,000 trainable parameters.
 
     Parameters
@@ -69,12 +71,12 @@ class LeNet5(nn.Module):
 
     def __init__(self, *, rng=None):
         rng = generator(rng)
-        self.C1 = _drawn(nn.Conv2d(1, 6, 5, rng=rng), 25, rng)
+        self.C1 = nn.Conv2d(1, 6, 5, **_within(2.4 / 25), rng=rng)
         self.S2 = Subsampling(6, rng=rng)
         self.C3 = PartialConv2d(CONNECTIONS, 5, rng=rng)
         self.S4 = Subsampling(16, rng=rng)
-        self.C5 = _drawn(nn.Conv2d(16, 120, 5, rng=rng), 16 * 25, rng)
-        self.F6 = _drawn(nn.Linear(120, 84, rng=rng), 120, rng)
+        self.C5 = nn.Conv2d(16, 120, 5, **_within(2.4 / (16 * 25)), rng=rng)
+        self.F6 = nn.Linear(120, 84, **_within(2.4 / 120), rng=rng)
         self.OUT = EuclideanRBF(digit_bitmaps())
         self.activation = nn.ScaledTanh()
 
@@ -146,7 +148,7 @@ class EuclideanRBF(nn.Module):
         return (difference * difference).sum(axis=-1)
 
 
-class ModernLeNet5(nn.Module):
+class ModernLeNet5(nn.Network):
     """LeNet-5 as it is usually built today, with 61,706 parameters.
 
     Every map of C3 sees every map of S2, the subsampling takes the maximum, the nonlinearity is
@@ -220,7 +222,7 @@ def digit_bitmaps() -> np.ndarray:
     return np.array([[1 if pixel == "#" else -1 for pixel in digit] for digit in digits])
 
 
-def build(variant: str = "paper", *, rng=None) -> nn.Module:
+def build(variant: str = "paper", *, rng=None) -> nn.Network:
     """Build LeNet-5.
 
     Parameters
@@ -240,11 +242,10 @@ def build(variant: str = "paper", *, rng=None) -> nn.Module:
     return variants[variant](rng=rng)
 
 
-def _drawn(layer, fan_in, rng):
-    """Redraw weight and bias as the paper does (appendix A): uniformly within 2.4 / fan-in."""
-    for parameter in (layer.weight, layer.bias):
-        parameter.data[...] = init.uniform(parameter.shape, 2.4 / fan_in, rng=rng)
-    return layer
+def _within(bound):
+    """Return how a layer draws weight and bias: uniformly, up to this bound."""
+    uniform = functools.partial(init.uniform, bound=bound)
+    return dict(weight_init=uniform, bias_init=uniform)
 
 
 MODELS = {"lenet5": build}

@@ -17,6 +17,7 @@ from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from minicnn.nn.dropout import Dropout, Dropout1d, Dropout2d, GaussianNoise
 from minicnn.nn.linear import Linear
 from minicnn.nn.module import Buffer, Module, Parameter
+from minicnn.nn.network import Network
 from minicnn.nn.norm import BatchNorm1d, BatchNorm2d, LocalResponseNorm
 from minicnn.nn.pool import (
     AdaptiveAvgPool1d,
@@ -81,6 +82,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ModuleList",
+    "Network",
     "Parameter",
     "ReLU",
     "ScaledTanh",

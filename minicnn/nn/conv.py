@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -17,7 +18,16 @@ class _Convolution(Module):
     axes: int
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, rng
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding,
+        dilation,
+        groups,
+        bias,
+        **initial,
     ):
         name = type(self).__name__
         (in_channels,) = arguments.per_axis(name, "in_channels", in_channels, 1)
@@ -36,10 +46,18 @@ class _Convolution(Module):
         arguments.per_side(
             name, padding, self.kernel_size, self.kernel_size, self.stride, self.dilation
         )
+        self._draw(bias, **initial)
+
+    def _draw(self, bias, weight_init, bias_init, rng):
+        """Draw weight and bias, by default as PyTorch does."""
         shape = self._weight_shape()
-        bound = 1 / math.sqrt(init.fans(shape)[0])
-        self.weight = Parameter(init.uniform(shape, bound, rng=rng))
-        self.bias = Parameter(init.uniform((out_channels,), bound, rng=rng)) if bias else None
+        default = functools.partial(init.uniform, bound=1 / math.sqrt(init.fans(shape)[0]))
+        weight_init = default if weight_init is None else weight_init
+        bias_init = default if bias_init is None else bias_init
+        self.weight = Parameter(init.draw(weight_init, shape, rng=rng))
+        self.bias = None
+        if bias:
+            self.bias = Parameter(init.draw(bias_init, (self.out_channels,), rng=rng))
 
     def _weight_shape(self):
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
@@ -69,10 +87,22 @@ class _Conv(_Convolution):
         groups=1,
         bias=True,
         *,
+        weight_init=None,
+        bias_init=None,
         rng=None,
     ):
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, rng
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            weight_init=weight_init,
+            bias_init=bias_init,
+            rng=rng,
         )
 
     def forward(self, x):
@@ -97,8 +127,11 @@ class Conv2d(_Conv):
     padding : int, (int, int), ((int, int), (int, int)), "same" or "valid" [samples]
     groups : int
     bias : bool
+    weight_init, bias_init : callable or float, optional
+        What to begin with: a function of `nn.init`, called as `weight_init(shape, rng=rng)`, or
+        one number for all. By default U(-b, b) with b = 1 / sqrt(fan-in), as in PyTorch.
     rng : int, Generator or None
-        Draws weight and bias from U(-b, b) with b = 1 / sqrt(fan-in), as PyTorch does.
+        Draws weight and bias.
 
     Raises
     ------
@@ -134,10 +167,22 @@ class _ConvTranspose(_Convolution):
         bias=True,
         dilation=1,
         *,
+        weight_init=None,
+        bias_init=None,
         rng=None,
     ):
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, rng
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            weight_init=weight_init,
+            bias_init=bias_init,
+            rng=rng,
         )
         self.output_padding = output_padding
 
@@ -167,8 +212,8 @@ class ConvTranspose2d(_ConvTranspose):
     padding : int, (int, int) or ((int, int), (int, int)) [samples]
     groups : int
     bias : bool
-    rng : int, Generator or None
-        Draws weight and bias as for `Conv2d`.
+    weight_init, bias_init, rng
+        As for `Conv2d`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where weights begin: functions from a shape to an array of random numbers.
+"""Where weights begin: functions from a shape to a float32 array of random numbers.
 
 The fan-in of a weight (O, I, ...) is I times the size of its window, the fan-out O times it.
 """
@@ -6,25 +6,44 @@ The fan-in of a weight (O, I, ...) is I times the size of its window, the fan-ou
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from minicnn.kernels.threads import get_num_threads
 from minicnn.rng import generator
+
+# VGG-19 has 143 million weights. Blocks of this size are drawn on all cores, each from a generator
+# of its own, so the numbers do not depend on how many cores there are.
+_BLOCK = 1 << 20
+
+
+def draw(how: Callable | float, shape, *, rng=None) -> np.ndarray:
+    """Return `how(shape, rng=rng)`, or the number everywhere where `how` is one."""
+    return how(shape, rng=rng) if callable(how) else constant(shape, how)
 
 
 def constant(shape, value: float) -> np.ndarray:
-    """Return the same number everywhere, in float32."""
+    """Return the same number everywhere."""
     return np.full(shape, value, np.float32)
 
 
 def uniform(shape, bound: float | np.ndarray, *, rng=None) -> np.ndarray:
-    """Draw from the uniform distribution on [-bound, bound], in float32; bounds are broadcast."""
-    return generator(rng).uniform(-bound, bound, shape).astype(np.float32)
+    """Draw from the uniform distribution on [-bound, bound]; bounds are broadcast."""
+    values = _drawn("random", shape, rng)
+    bound = np.asarray(bound, np.float32)
+    values *= 2 * bound
+    values -= bound
+    return values
 
 
 def normal(shape, std: float, *, mean: float = 0.0, rng=None) -> np.ndarray:
-    """Draw from the normal distribution, in float32."""
-    return generator(rng).normal(mean, std, shape).astype(np.float32)
+    """Draw from the normal distribution."""
+    values = _drawn("standard_normal", shape, rng)
+    values *= np.float32(std)
+    values += np.float32(mean)
+    return values
 
 
 def fans(shape) -> tuple[int, int]:
@@ -115,6 +134,22 @@ def orthogonal(shape, *, gain=1.0, rng=None) -> np.ndarray:
     q *= np.sign(np.diag(r))  # without it the distribution depends on the QR algorithm
     q = q if rows >= columns else q.T
     return (gain * q).reshape(shape).astype(np.float32)
+
+
+def _drawn(distribution, shape, rng):
+    """Return an array filled by a method of `Generator`."""
+    rng, values = generator(rng), np.empty(shape, np.float32)
+    blocks = [values.reshape(-1)[i : i + _BLOCK] for i in range(0, values.size, _BLOCK)]
+    if len(blocks) == 1:
+        getattr(rng, distribution)(out=blocks[0], dtype=np.float32)
+        return values
+
+    def fill(block, seed):
+        getattr(np.random.default_rng(seed), distribution)(out=block, dtype=np.float32)
+
+    with ThreadPoolExecutor(get_num_threads()) as pool:
+        list(pool.map(fill, blocks, rng.integers(2**63, size=len(blocks))))
+    return values
 
 
 def _fan(shape, mode):

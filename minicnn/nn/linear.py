@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from minicnn import ops
@@ -17,8 +18,10 @@ class Linear(Module):
     ----------
     in_features, out_features : int
     bias : bool
+    weight_init, bias_init : callable or float, optional
+        As for `Conv2d`; by default U(-b, b) with b = 1 / sqrt(in_features), as in PyTorch.
     rng : int, Generator or None
-        Draws weight and bias from U(-b, b) with b = 1 / sqrt(in_features), as PyTorch does.
+        Draws weight and bias.
 
     Raises
     ------
@@ -26,13 +29,24 @@ class Linear(Module):
         If a number is below 1.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng=None):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        weight_init=None,
+        bias_init=None,
+        rng=None,
+    ):
         arguments.per_axis("Linear", "in_features", in_features, 1)
         arguments.per_axis("Linear", "out_features", out_features, 1)
         self.in_features, self.out_features = in_features, out_features
-        bound = 1 / math.sqrt(in_features)
-        self.weight = Parameter(init.uniform((out_features, in_features), bound, rng=rng))
-        self.bias = Parameter(init.uniform((out_features,), bound, rng=rng)) if bias else None
+        default = functools.partial(init.uniform, bound=1 / math.sqrt(in_features))
+        weight_init = default if weight_init is None else weight_init
+        bias_init = default if bias_init is None else bias_init
+        self.weight = Parameter(init.draw(weight_init, (out_features, in_features), rng=rng))
+        self.bias = Parameter(init.draw(bias_init, (out_features,), rng=rng)) if bias else None
 
     def forward(self, x):
         return ops.linear(x, self.weight, self.bias)
