@@ -43,32 +43,36 @@ class Network(Module):
         """
         return super().__call__(self.checked(x), **options)
 
-    def checked(self, x) -> Tensor:
-        """Return x as a tensor; raise unless it has the shape and the dtype that `forward` takes."""
+    def checked(self, x, *, sliding: bool = False) -> Tensor:
+        """Return x as a tensor; raise as a call does unless shape and dtype are right.
+
+        Where a model slides along time, the last axis may be longer than the paper's.
+        """
         x = x if isinstance(x, Tensor) else Tensor(x)
         name = type(self).__name__
-        smallest = self.smallest_shape or self.input_shape
-        if x.ndim != len(smallest) + 1 or not all(
-            extent >= least if least != paper else extent == paper
-            for extent, least, paper in zip(x.shape[1:], smallest, self.input_shape, strict=True)
+        least = self.smallest_shape or self.input_shape
+        free = [a != b for a, b in zip(least, self.input_shape, strict=True)]
+        free[-1] = free[-1] or sliding
+        if x.ndim != len(least) + 1 or not all(
+            extent >= low if may_grow else extent == low
+            for extent, low, may_grow in zip(x.shape[1:], least, free, strict=True)
         ):
-            raise ValueError(f"{name}: x is {x.shape}; it takes {self._takes()}")
+            raise ValueError(f"{name}: x is {x.shape}; it takes {self._takes(least, free)}")
         dtype = next(self.parameters()).dtype
         if x.dtype != dtype:
             raise TypeError(
-                f"{name}: x {x.shape} is {x.dtype} and the weights are {dtype}; "
-                f"it takes {self._takes()} of {dtype}"
+                f"{name}: x is {x.shape} of {x.dtype}; its weights are {dtype}, and it takes "
+                f"{self._takes(least, free)} of {dtype}"
             )
         return x
 
-    def _takes(self):
-        """Return the shape that the paper feeds, and which sizes are free."""
-        letters = ("C", "H", "W") if len(self.input_shape) == 3 else ("C", "L")
-        smallest = self.smallest_shape or self.input_shape
-        free = [
-            f"{letter} >= {least}"
-            for letter, least, paper in zip(letters, smallest, self.input_shape, strict=True)
-            if least != paper
-        ]
+    def _takes(self, least, free):
+        """Return the shape that the paper feeds, and from where on which sizes are free."""
+        letters = ("C", "H", "W") if len(least) == 3 else ("C", "L")
         paper = f"(N, {', '.join(map(str, self.input_shape))})"
-        return paper + (f", or {' and '.join(free)}" if free else "")
+        sizes = [
+            f"{letter} >= {low}"
+            for letter, low, may_grow in zip(letters, least, free, strict=True)
+            if may_grow
+        ]
+        return f"{paper}, or {' and '.join(sizes)}" if sizes else paper

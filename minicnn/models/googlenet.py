@@ -1,0 +1,254 @@
+"""GoogLeNet: in each Inception module, filters of several sizes look at the same place at once.
+
+Szegedy et al., "Going deeper with convolutions", CVPR 2015, table 1 and figures 2b and 3. An image
+goes in, 1000 logits come out; two auxiliary heads help to train the middle of the network.
+
+Where sources disagree: torchvision's third branch has 3x3 filters where the paper has 5x5; its
+convolutions have batch normalisation instead of biases; its stem has no response normalisation, its
+last max pooling is 2x2, its dropout 0.2. The torchvision variant follows all of that, and both have
+torchvision's names of parameters. The paper's "12 times fewer parameters than AlexNet" would be 5
+million; its table adds up to 6,998,552. How weights begin it does not say: its variant takes
+Glorot's distribution and biases of 0.2, as Caffe's reference model does.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from minicnn import nn, ops
+from minicnn.autograd import Tensor
+from minicnn.nn import init
+from minicnn.rng import generator
+
+# Table 1, per module: inputs, 1x1, 3x3 behind its reduction, 5x5 behind its, pool projection.
+MODULES: dict[str, tuple[int, int, tuple[int, int], tuple[int, int], int]] = {
+    "inception3a": (192, 64, (96, 128), (16, 32), 32),
+    "inception3b": (256, 128, (128, 192), (32, 96), 64),
+    "inception4a": (480, 192, (96, 208), (16, 48), 64),
+    "inception4b": (512, 160, (112, 224), (24, 64), 64),
+    "inception4c": (512, 128, (128, 256), (24, 64), 64),
+    "inception4d": (512, 112, (144, 288), (32, 64), 64),
+    "inception4e": (528, 256, (160, 320), (32, 128), 128),
+    "inception5a": (832, 256, (160, 320), (32, 128), 128),
+    "inception5b": (832, 384, (192, 384), (48, 128), 128),
+}
+
+
+class Convolution(nn.Module):
+    """A convolution with bias and its ReLU, as in the paper.
+
+    Parameters
+    ----------
+    inputs, outputs, kernel_size, stride : int
+    rng : int, Generator or None
+    """
+
+    def __init__(self, inputs, outputs, kernel_size, *, stride=1, rng=None):
+        self.conv = nn.Conv2d(
+            inputs,
+            outputs,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            weight_init=init.xavier_uniform,
+            bias_init=0.2,
+            rng=rng,
+        )
+
+    def forward(self, x):
+        return ops.relu(self.conv(x))
+
+
+class NormalisedConvolution(nn.Module):
+    """A convolution, batch normalisation and its ReLU, as in torchvision; parameters as above."""
+
+    def __init__(self, inputs, outputs, kernel_size, *, stride=1, rng=None):
+        self.conv = nn.Conv2d(
+            inputs,
+            outputs,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            bias=False,
+            weight_init=functools.partial(init.normal, std=0.01),
+            rng=rng,
+        )
+        self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
+
+    def forward(self, x):
+        return ops.relu(self.bn(self.conv(x)))
+
+
+class Inception(nn.Module):
+    """Four branches that see the same input, and whose maps are stacked (figure 2b).
+
+    Parameters
+    ----------
+    inputs, one : int
+        Channels of the input, and of the 1x1 branch.
+    three, five : (int, int)
+        Channels of the reduction and of the filters behind it.
+    projection : int
+        Channels of the 1x1 convolution behind the pooling.
+    kernel_size : int
+        Of the `five` branch: 5, or torchvision's 3.
+    convolution : Convolution or NormalisedConvolution
+    rng : int, Generator or None
+    """
+
+    def __init__(self, inputs, one, three, five, projection, *, kernel_size, convolution, rng=None):
+        conv = functools.partial(convolution, rng=generator(rng))
+        self.branch1 = conv(inputs, one, 1)
+        self.branch2 = nn.Sequential(conv(inputs, three[0], 1), conv(*three, 3))
+        self.branch3 = nn.Sequential(conv(inputs, five[0], 1), conv(*five, kernel_size))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, padding=1), conv(inputs, projection, 1))
+
+    def forward(self, x):  # (N, inputs, H, W)
+        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
+        return ops.concatenate([branch(x) for branch in branches], axis=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """Classify from the middle of the network: logits from (N, inputs, 14, 14) (section 5).
+
+    Parameters
+    ----------
+    inputs, classes : int
+    pool : Module
+        From 14x14 maps to 4x4.
+    convolution : Convolution or NormalisedConvolution
+    rng : int, Generator or None
+    """
+
+    def __init__(self, inputs, classes, *, pool, convolution, rng=None):
+        rng = generator(rng)
+        self.pool = pool
+        self.conv = convolution(inputs, 128, 1, rng=rng)
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024, rng=rng)
+        self.fc2 = nn.Linear(1024, classes, rng=rng)
+        self.dropout = nn.Dropout(0.7)
+
+    def forward(self, x):
+        x = self.conv(self.pool(x))  # (N, 128, 4, 4)
+        x = ops.relu(self.fc1(x.reshape(len(x), 128 * 4 * 4)))
+        return self.fc2(self.dropout(x))
+
+
+class GoogLeNet(nn.Network):
+    """The network of the paper, with 6,998,552 parameters; 13,378,280 with the auxiliary heads.
+
+    With the heads and in training mode, the output is a tuple (logits, logits of the head on 4a,
+    logits of the head on 4d), whose loss is `auxiliary_cross_entropy`; otherwise the logits alone.
+
+    Parameters
+    ----------
+    auxiliary : bool
+        Whether the two heads are there.
+    classes : int
+    rng : int, Generator or None
+    """
+
+    input_shape = (3, 224, 224)
+
+    convolution: Any = Convolution
+    kernel_size = 5
+    normalisation: Any = functools.partial(nn.LocalResponseNorm, 5)  # Caffe's alpha, beta and k
+    last_pool = 3
+    head_pool: Any = functools.partial(nn.AvgPool2d, 5, 3)
+    dropout_rate = 0.4
+
+    def __init__(self, *, auxiliary: bool = False, classes: int = 1000, rng=None):
+        rng = generator(rng)
+        block = dict(convolution=self.convolution, rng=rng)
+        self.conv1 = self.convolution(3, 64, 7, stride=2, rng=rng)
+        self.conv2 = self.convolution(64, 64, 1, rng=rng)
+        self.conv3 = self.convolution(64, 192, 3, rng=rng)
+        self.norm = self.normalisation()
+        self.pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.pool4 = nn.MaxPool2d(self.last_pool, stride=2, ceil_mode=True)
+        for name, channels in MODULES.items():
+            setattr(self, name, Inception(*channels, kernel_size=self.kernel_size, **block))
+        self.aux1 = self.aux2 = None
+        if auxiliary:
+            self.aux1 = AuxiliaryHead(512, classes, pool=self.head_pool(), **block)
+            self.aux2 = AuxiliaryHead(528, classes, pool=self.head_pool(), **block)
+        self.dropout = nn.Dropout(self.dropout_rate)
+        self.fc = nn.Linear(1024, classes, rng=rng)
+
+    def forward(self, x):  # (N, 3, 224, 224)
+        x = self.norm(self.pool(self.conv1(x)))  # (N, 64, 56, 56)
+        x = self.norm(self.conv3(self.conv2(x)))  # (N, 192, 56, 56)
+        x = self.inception3a(self.pool(x))  # (N, 256, 28, 28)
+        x = self.inception3b(x)  # (N, 480, 28, 28)
+        x = self.inception4a(self.pool(x))  # (N, 512, 14, 14)
+        heads = [self.aux1(x)] if self.training and self.aux1 else []
+        x = self.inception4c(self.inception4b(x))  # (N, 512, 14, 14)
+        x = self.inception4d(x)  # (N, 528, 14, 14)
+        heads += [self.aux2(x)] if self.training and self.aux2 else []
+        x = self.inception4e(x)  # (N, 832, 14, 14)
+        x = self.inception5b(self.inception5a(self.pool4(x)))  # (N, 1024, 7, 7)
+        logits = self.fc(self.dropout(ops.global_avg_pool(x)))  # (N, classes)
+        return (logits, *heads) if heads else logits
+
+
+class TorchvisionGoogLeNet(GoogLeNet):
+    """The network as torchvision builds it: 6,624,904 parameters, 13,004,888 with the heads."""
+
+    smallest_shape = (3, 15, 15)
+
+    convolution = NormalisedConvolution
+    kernel_size = 3
+    normalisation = nn.Identity
+    last_pool = 2
+    head_pool = functools.partial(nn.AdaptiveAvgPool2d, 4)
+    dropout_rate = 0.2
+
+
+def auxiliary_cross_entropy(outputs, labels, *, weight: float = 0.3) -> Tensor:
+    """Return the cross-entropy of the logits plus 0.3 times that of each head (section 5).
+
+    Parameters
+    ----------
+    outputs : Tensor, or tuple of Tensors, shape (N, C) each
+        What `GoogLeNet` returns; logits alone, as in evaluation, have no auxiliary term.
+    labels : int array, shape (N,)
+    weight : float
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    logits, *heads = outputs if isinstance(outputs, tuple) else (outputs,)
+    loss = ops.cross_entropy(logits, labels)
+    for head in heads:
+        loss = loss + weight * ops.cross_entropy(head, labels)
+    return loss
+
+
+def build(
+    variant: str = "paper", *, auxiliary: bool = False, classes: int = 1000, rng=None
+) -> nn.Network:
+    """Build GoogLeNet.
+
+    Parameters
+    ----------
+    variant : "paper" or "torchvision"
+    auxiliary : bool
+        Whether the two auxiliary heads are there.
+    classes : int
+    rng : int, Generator or None
+        Draws the weights.
+
+    Raises
+    ------
+    ValueError
+        If the variant is neither of the two.
+    """
+    variants = {"paper": GoogLeNet, "torchvision": TorchvisionGoogLeNet}
+    if variant not in variants:
+        raise ValueError(f"googlenet: variant {variant!r} is neither 'paper' nor 'torchvision'")
+    return variants[variant](auxiliary=auxiliary, classes=classes, rng=rng)
+
+
+MODELS = {"googlenet": build}
