@@ -16,30 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import minicnn as mc
 from benchmarks import harness
+from benchmarks.twins.lenet5 import ModernLeNet5 as LeNet5
 from minicnn import models, ops, optim
 
 # So small that all repeats compute with nearly the same numbers.
 LEARNING_RATE = 1e-6
 LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-class LeNet5(torch.nn.Module):
-    """The twin of `minicnn.models.lenet5.ModernLeNet5`."""
-
-    def __init__(self):
-        super().__init__()
-        self.C1 = torch.nn.Conv2d(1, 6, 5)
-        self.C3 = torch.nn.Conv2d(6, 16, 5)
-        self.C5 = torch.nn.Conv2d(16, 120, 5)
-        self.F6 = torch.nn.Linear(120, 84)
-        self.OUT = torch.nn.Linear(84, 10)
-
-    def forward(self, x):
-        """Return the logits (N, 10) of images (N, 1, 32, 32)."""
-        x = functional.max_pool2d(functional.relu(self.C1(x)), 2)
-        x = functional.max_pool2d(functional.relu(self.C3(x)), 2)
-        x = functional.relu(self.C5(x)).flatten(1)
-        return self.OUT(functional.relu(self.F6(x)))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from minicnn.gradient_check import gradcheck
 from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.rng import manual_seed
 from minicnn.summary import summary
+from minicnn.torch_checkpoint import load_torch
 from minicnn.train import evaluate, fit
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "gradcheck",
     "kernels",
     "load",
+    "load_torch",
     "manual_seed",
     "models",
     "nn",

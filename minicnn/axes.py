@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+
+# Receptive fields, strides and their sizes are whole numbers, or fractions after upsampling.
+Number = float | Fraction
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,11 @@ class Time:
     sample_rate: float
     hop_length: int = 1
 
-    def milliseconds(self, steps: float) -> float:
+    def milliseconds(self, steps: Number) -> float:
         """Return how long so many steps are; the window of a frame itself is not counted [ms]."""
-        return 1000 * steps * self.hop_length / self.sample_rate
+        return float(1000 * steps * self.hop_length / self.sample_rate)
 
-    def span(self, steps: float) -> str:
+    def span(self, steps: Number) -> str:
         """Return the same as text, to three digits: "11.6 ms"."""
         return f"{_three_digits(self.milliseconds(steps))} ms"
 
@@ -55,18 +59,19 @@ class MelBands:
     fmax: float
     htk: bool = False
 
-    def width(self, bands: int, first: int) -> float:
+    def width(self, bands: Number, first: Number) -> float:
         """Return what so many bands from the first one on cover, from foot to foot [Hz]."""
         last = min(first + bands, self.n_mels) + 1
         return self._edge(last) - self._edge(first)
 
-    def span(self, bands: int) -> str:
-        """Return the width of so many bands at the lowest and the highest place, as text."""
+    def span(self, bands: Number) -> str:
+        """Return the width of at most all bands, from the lowest place to the highest, as text.
+
+        Towards the top they are wider: "94.8 to 1,003 Hz".
+        """
         bands = min(bands, self.n_mels)
-        low, high = self.width(bands, 0), self.width(bands, self.n_mels - bands)
-        if bands == self.n_mels:
-            return f"{_three_digits(low)} Hz"
-        return f"{_three_digits(low)} to {_three_digits(high)} Hz"
+        places = self.width(bands, 0), self.width(bands, self.n_mels - bands)
+        return f"{' to '.join(dict.fromkeys(map(_three_digits, places)))} Hz"
 
     def _edge(self, i):
         """Return the i-th of n_mels + 2 frequencies: filter i runs from i over i + 1 to i + 2."""
@@ -100,17 +105,17 @@ class ConstantQ:
     bins_per_octave: int
     fmin: float
 
-    def cents(self, bins: float) -> float:
+    def cents(self, bins: Number) -> float:
         """Return the interval from the lower edge of so many bins to the upper edge [cents]."""
-        return 1200 * bins / self.bins_per_octave
+        return float(1200 * bins / self.bins_per_octave)
 
-    def span(self, bins: int) -> str:
-        """Return the same as text, to three digits: "100 cents"."""
+    def span(self, bins: Number) -> str:
+        """Return the same as text, to three digits, for at most all bins: "100 cents"."""
         return f"{_three_digits(self.cents(min(bins, self.n_bins)))} cents"
 
 
 def _three_digits(number):
-    """Return a number with three digits, or more where it is a thousand or more."""
+    """Return a number with three digits, or with all before the point where these are more."""
     if number >= 100:
         return f"{number:,.0f}"
     return f"{number:.3g}"

@@ -1,16 +1,22 @@
-"""What a model is made of: its layers, their shapes, sizes, work and receptive fields."""
+"""What a model is made of: its layers, their shapes, sizes, work, memory and receptive fields."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import mul
 
 import numpy as np
 
+from minicnn import kernels
+from minicnn.activations import Activations
 from minicnn.autograd import Tensor, no_grad, observe
+from minicnn.axes import ConstantQ, MelBands, Time
 from minicnn.field import Number
 from minicnn.nn.module import Module, Parameter, intercept
+from minicnn.nn.network import Network
 from minicnn.receptive_field import ReceptiveFields
 
 
@@ -32,7 +38,7 @@ class LayerSummary:
         How many products it adds up for one sample, see `summary`.
     receptive_field : tuple of numbers or None [samples]
         How much of each axis of the input an output sees, 0 where it sees nothing. It counts the
-        padding, and so can exceed the input. None if unknown.
+        padding, and so can exceed the input. None if unknown. `Summary.axes` knows its units.
     stride : tuple of (number or None) or None [samples]
         How far the receptive fields of neighbours lie apart along each axis of the input: a
         fraction after upsampling, None where all outputs see the same.
@@ -63,6 +69,20 @@ class Summary:
         The sum over all layers, for one sample.
     size : int [bytes]
         What parameters and buffers take.
+    peak_activations : int [bytes]
+        The most that the input and the results of operations take at the same time, for one sample
+        in evaluation mode without gradients. `minicnn.activations` tells what counts.
+    activations : int [bytes]
+        What all of them take together: about what training keeps for each sample.
+    input_shape : tuple of int
+        Of the sample that all this is about, without the batch axis.
+    axes : tuple of Time, MelBands or ConstantQ
+        What the last axes of the input measure, so that `axis.span(size)` is a receptive field in
+        units; empty for images.
+    receptive_field : tuple of numbers or None [samples]
+        That of the output, as in its layer.
+    stride : tuple of (number or None) or None [samples]
+        How far along each axis of the input the outputs lie apart, None where there is only one.
     """
 
     layers: list[LayerSummary]
@@ -70,6 +90,20 @@ class Summary:
     fixed: int
     multiply_adds: int
     size: int
+    peak_activations: int
+    activations: int
+    input_shape: tuple[int, ...]
+    axes: tuple[Time | MelBands | ConstantQ, ...]
+    receptive_field: tuple[Number, ...] | None
+    stride: tuple[Number | None, ...] | None
+
+    @property
+    def resolution(self) -> float | None:
+        """The time from one output to the next; None where there are not several [ms]."""
+        for axis, stride in zip(self.axes, self.stride or (), strict=False):
+            if isinstance(axis, Time) and stride:
+                return axis.milliseconds(stride)
+        return None
 
     def __repr__(self):
         header = (
@@ -79,9 +113,10 @@ class Summary:
             "parameters",
             "multiply-adds",
             "receptive field",
+            *(["field spans"] if self.axes else []),
             "stride",
         )
-        rows = [header, *map(_cells, self.layers)]
+        rows = [header, *(_cells(layer, self.axes) for layer in self.layers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_line(cells, widths) for cells in rows]
         rule = "-" * max(map(len, lines))
@@ -93,11 +128,27 @@ class Summary:
             f"{self.fixed:,} other parameters and buffers",
             f"{self.size:,} bytes for all of them",
             f"{self.multiply_adds:,} multiply-adds per sample",
+            f"{self.peak_activations:,} bytes of activations at once, {self.activations:,} in all",
+            *self._timing(),
         ]
 
+    def _timing(self):
+        """Return a line on the temporal resolution of the output, if it sees an axis of time."""
+        if self.receptive_field is None or self.stride is None:
+            return []
+        extents = self.input_shape[len(self.input_shape) - len(self.axes) :]
+        for place, axis in enumerate(self.axes):
+            if isinstance(axis, Time) and self.receptive_field[place]:
+                if stride := self.stride[place]:
+                    return [f"an output every {axis.span(stride)}"]
+                return [f"one output for {axis.span(extents[place])} of sound"]
+        return []
 
-def summary(model: Module, input_shape: Sequence[int], *further_shapes: Sequence[int]) -> Summary:
-    """Run a model once, on zeros and in evaluation mode, and describe every layer.
+
+def summary(
+    model: Module, input_shape: Sequence[int] | None = None, *further_shapes: Sequence[int]
+) -> Summary:
+    """Describe every layer of a model, which runs once, in evaluation mode and without computing.
 
     There is a row for each call of a module that has no modules inside, owns parameters, or calls
     operations itself (such as the sum at the end of a residual block).
@@ -107,13 +158,16 @@ def summary(model: Module, input_shape: Sequence[int], *further_shapes: Sequence
     O / groups * KH * KW for each input, `linear` and a matrix product the length of the axis that
     they sum over for each output. All other operations count 0. FLOPs are about twice that.
 
+    The kernels of `kernels.outline` stand in for the real ones and return nothing but shapes: a
+    model that decides by values sees zeros.
+
     Parameters
     ----------
     model : Module
         Afterwards it is as it was before.
-    input_shape : sequence of int
+    input_shape : sequence of int, optional
         The shape of one sample, without the batch axis: (C, H, W), (C, L) or (L,). Receptive fields
-        are along H and W, or L.
+        are along H and W, or L. By default it is `model.input_shape`, which every `nn.Network` has.
     *further_shapes : sequence of int
         The shapes of further inputs, if the model takes several; their axes follow in each row.
 
@@ -124,7 +178,8 @@ def summary(model: Module, input_shape: Sequence[int], *further_shapes: Sequence
     Raises
     ------
     ValueError
-        If a shape is not made of whole numbers >= 1, or the model does not take it.
+        If a shape is not made of whole numbers >= 1, or the model does not take it; if there is
+        none, and the model has none of its own; or if `model.axes` are not those of its input.
 
     References
     ----------
@@ -133,20 +188,24 @@ def summary(model: Module, input_shape: Sequence[int], *further_shapes: Sequence
 
     Examples
     --------
-    >>> print(mc.summary(mc.models.lenet5(), (1, 32, 32)))
+    >>> print(mc.summary(mc.models.lenet5()))
     """
-    inputs = [_zeros(model, shape) for shape in (input_shape, *further_shapes)]
+    if input_shape is None:
+        input_shape = _own_shape(model)
+    inputs = [_outline(model, shape) for shape in (input_shape, *further_shapes)]
+    axes = _axes(model, inputs[0])
     record = _Record(model, inputs)
     training = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with (
+            kernels.use(kernels.outline),
             no_grad(),
             intercept(record.call),
             observe(record.operation),
             np.errstate(all="ignore"),  # log(0) is no matter: nobody looks at the values
         ):
-            model(*inputs)
+            output = record.tensor(model, model(*inputs))
     finally:
         for module, mode in training:
             module.training = mode
@@ -158,6 +217,12 @@ def summary(model: Module, input_shape: Sequence[int], *further_shapes: Sequence
         fixed=sum(tensor.size for tensor in parameters + buffers) - trainable,
         multiply_adds=sum(layer.multiply_adds for layer in record.layers),
         size=sum(tensor.data.nbytes for tensor in parameters + buffers),
+        peak_activations=record.activations.peak,
+        activations=record.activations.total,
+        input_shape=inputs[0].shape[1:],
+        axes=axes,
+        receptive_field=record.seen(output)[0],
+        stride=record.apart(output),
     )
 
 
@@ -174,6 +239,7 @@ class _Record:
 
     def __init__(self, model, inputs):
         self.layers: list[LayerSummary] = []
+        self.activations = Activations(*inputs)
         self._fields = ReceptiveFields(*inputs)
         self._names: dict[int, str] = {}
         for name, module in model.named_modules():
@@ -194,23 +260,51 @@ class _Record:
         return output
 
     def operation(self, name, arguments, options, result):
-        """Count an operation and follow its receptive fields, as `observe` asks for."""
+        """Count an operation, follow its memory and its fields, as `observe` asks for."""
+        self.activations(name, arguments, options, result)
         self._fields(name, arguments, options, result)
         running = self._running[-1]
         running.operations += 1
         if name in _MULTIPLY_ADDS:
             running.multiply_adds += _MULTIPLY_ADDS[name](result, *arguments)
 
-    def _layer(self, module, own, running, output):
-        returned = output
-        while isinstance(output, (tuple, list, dict)) and output:
-            output = next(iter(output.values() if isinstance(output, dict) else output))
-        if not hasattr(output, "shape"):
+    def tensor(self, module, returned):
+        """Return the first tensor of what a module returned."""
+        tensor = _first(returned)
+        if tensor is None:
             name = f"{self._names.get(id(module), '?')} ({type(module).__name__})"
             raise ValueError(f"summary: {name} returns {returned!r:.40}, and no tensor")
+        return tensor
+
+    def seen(self, tensor):
+        """Return size and stride of a receptive field along every axis, or None and None."""
+        along = self._along(tensor)
+        if along is None:
+            return None, None
+        sizes = tuple(field.size if field else 0 for field in along)
+        return sizes, tuple(field.stride if field else None for field in along)
+
+    def apart(self, tensor):
+        """Return the stride along every axis again, but None where there is only one element."""
+        along = self._along(tensor)
+        if along is None:
+            return None
+        several = [extent > 1 for extent in tensor.shape]
+        return tuple(
+            field.stride if field and any(map(mul, field.steps, several)) else None
+            for field in along
+        )
+
+    def _along(self, tensor):
+        """Return the field along every axis, None for one unseen, or None if they are unknown."""
+        fields = self._fields.of(tensor)
+        return None if fields is None else [fields.get(axis) for axis in range(self._fields.axes)]
+
+    def _layer(self, module, own, running, returned):
+        output = self.tensor(module, returned)
         new = [parameter for parameter in own if id(parameter) not in self._counted]
         self._counted.update(map(id, new))
-        size, stride = self._seen(output)
+        size, stride = self.seen(output)
         return LayerSummary(
             name=self._names.get(id(module), "?"),
             kind=type(module).__name__,
@@ -221,15 +315,6 @@ class _Record:
             stride=stride,
         )
 
-    def _seen(self, tensor):
-        """Return size and stride of a receptive field along every axis, or None and None."""
-        fields = self._fields.of(tensor)
-        if fields is None:
-            return None, None
-        along = [fields.get(axis) for axis in range(self._fields.axes)]
-        sizes = tuple(field.size if field else 0 for field in along)
-        return sizes, tuple(field.stride if field else None for field in along)
-
 
 _MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
     "conv2d": lambda y, x, w, b: y.size * math.prod(w.shape[1:]),
@@ -239,8 +324,19 @@ _MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
 }
 
 
-def _zeros(model, shape):
-    """Return a batch of one sample of zeros, of the model's dtype and on its device."""
+def _own_shape(model):
+    """Return the shape of a model's input, as it says itself."""
+    shape = getattr(model, "input_shape", None)
+    if shape is None:
+        raise ValueError(
+            f"summary: {type(model).__name__} has no input_shape; give the shape of one sample, "
+            "without the batch axis, such as (1, 32, 32)"
+        )
+    return shape
+
+
+def _outline(model, shape):
+    """Return a batch of one sample, of the model's dtype and on its device."""
     if not isinstance(shape, (tuple, list)) or not all(
         isinstance(extent, (int, np.integer)) and extent >= 1 for extent in shape
     ):
@@ -249,11 +345,33 @@ def _zeros(model, shape):
             "the batch axis, such as (1, 32, 32)"
         )
     like = next((parameter.data for parameter in model.parameters()), np.zeros((), np.float32))
-    return Tensor(np.zeros_like(like, shape=(1, *shape)))
+    return Tensor(kernels.outline.zeros(like, (1, *shape)))
 
 
-def _cells(layer):
+def _axes(model, x):
+    """Return what the axes of the input measure, one for each axis that receptive fields have."""
+    axes = model.axes if isinstance(model, Network) else ()
+    if axes and len(axes) != ReceptiveFields(x).axes:
+        raise ValueError(
+            f"summary: {type(model).__name__} says what {len(axes)} axes measure, but an input of "
+            f"{x.shape[1:]} has {ReceptiveFields(x).axes} after its channels"
+        )
+    return axes
+
+
+def _first(returned):
+    """Return the first tensor in nested tuples, lists and dicts, or None."""
+    if isinstance(returned, dict):
+        returned = list(returned.values())
+    if isinstance(returned, (tuple, list)):
+        tensors = (tensor for part in returned if (tensor := _first(part)) is not None)
+        return next(tensors, None)
+    return returned if hasattr(returned, "shape") else None
+
+
+def _cells(layer, axes):
     """Return a row of the table."""
+    spans = [axis.span for axis in axes]
     return (
         layer.name,
         layer.kind,
@@ -261,15 +379,20 @@ def _cells(layer):
         f"{layer.parameters:,}",
         f"{layer.multiply_adds:,}",
         _per_axis(layer.receptive_field),
+        *([_per_axis(layer.receptive_field, spans)] if axes else []),
         _per_axis(layer.stride),
     )
 
 
-def _per_axis(values):
+def _per_axis(values, texts=None):
     """Return one value per axis of the input, "-" where there is none, or "?" if unknown."""
     if values is None:
         return "?"
-    return " x ".join(str(value) if value else "-" for value in values) if any(values) else "-"
+    cells = [
+        text(value) if value else "-"
+        for text, value in zip(texts or repeat(str), values, strict=False)
+    ]
+    return " x ".join(cells) if set(cells) - {"-"} else "-"
 
 
 def _line(cells, widths):

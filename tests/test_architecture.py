@@ -11,24 +11,31 @@ root = Path(__file__).parents[1]
 
 # From the ground up; a file belongs to the longest name that it begins with.
 floors = [
-    {"minicnn.kernels", "minicnn.rng", "minicnn.arithmetic", "minicnn.field"},
+    {
+        "minicnn.kernels",
+        "minicnn.rng",
+        "minicnn.arithmetic",
+        "minicnn.axes",
+        "minicnn.field",
+    },
     {"minicnn.autograd"},
     {
         "minicnn.ops",
         "minicnn.optim",
         "minicnn.data",
         "minicnn.checkpoint",
+        "minicnn.torch_checkpoint",
         "minicnn.gradient_check",
     },
     {"minicnn.nn"},
-    {"minicnn.train", "minicnn.summary", "minicnn.receptive_field"},
+    {"minicnn.train", "minicnn.summary", "minicnn.activations", "minicnn.receptive_field"},
     {"minicnn.models"},
     {"minicnn"},
     {"examples", "benchmarks"},
 ]
 # Rooms of one floor that stand on each other.
 beside = {
-    "minicnn.summary": {"minicnn.receptive_field"},
+    "minicnn.summary": {"minicnn.activations", "minicnn.receptive_field"},
 }
 
 

@@ -1,5 +1,6 @@
 """The table of a model's layers: its rows as data, its text, and what it leaves untouched."""
 
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import minicnn as mc
 from minicnn import models, nn, ops
 from minicnn.autograd import primitive
+from minicnn.axes import ConstantQ, MelBands, Time
+from tests.kernels.foreign import ForeignArray
 
 ACTIVATIONS = ("ReLU", "ScaledTanh")
 
@@ -85,7 +88,13 @@ def test_the_table_is_aligned_and_ends_with_the_totals():
         "840 other parameters and buffers",
         "243,360 bytes for all of them",
         "415,680 multiply-adds per sample",
+        "41,728 bytes of activations at once, 110,180 in all",
     ]
+
+
+def test_lenet5_keeps_its_image_and_twice_the_maps_of_c1_at_once():
+    table = mc.summary(models.lenet5(), (1, 32, 32))
+    assert table.peak_activations == 4 * (32 * 32 + 2 * 6 * 28 * 28)
 
 
 def test_rows_stand_in_the_order_of_the_calls():
@@ -277,10 +286,12 @@ def test_of_several_outputs_the_first_is_described():
 
         def forward(self, x):
             y = self.conv(x)
-            return {"frames": (y, y.sum(axis=2))}
+            return {"nothing": (None, []), "frames": (y, y.sum(axis=2))}
 
-    model = mc.summary(Heads(), (1, 9)).layers[-1]
+    table = mc.summary(Heads(), (1, 9))
+    model = table.layers[-1]
     assert (model.output_shape, model.receptive_field, model.stride) == ((3, 5), (5,), (1,))
+    assert (table.receptive_field, table.stride) == ((5,), (1,))
 
 
 def test_a_field_is_shown_as_unknown_after_an_operation_without_a_rule():
@@ -303,12 +314,243 @@ def test_a_model_of_another_dtype_runs_in_its_own():
     assert table.size == 8 * 8
 
 
+def test_nothing_is_computed():
+    model = nn.Sequential(
+        nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.LPPool2d(2, 2), nn.GlobalStdPool()
+    )
+    table = mc.summary(model, (3, 10**6 + 2, 10**6 + 2))
+    assert table.multiply_adds == 64 * 10**12 * 27
+    assert table.peak_activations == 4 * (3 * (10**6 + 2) ** 2 + 2 * 64 * 10**12)
+
+
+def test_the_table_of_vgg16_is_there_at_once():
+    model = vgg16()
+    start = time.perf_counter()
+    str(mc.summary(model, (3, 224, 224)))
+    assert time.perf_counter() - start < 1
+
+
+def test_a_model_on_another_device_stays_there():
+    model = models.lenet5("modern")
+    expected = mc.summary(model)
+    for parameter in model.parameters():
+        parameter.data = ForeignArray(parameter.data)
+    assert mc.summary(model) == expected
+
+
+@pytest.mark.gpu
+def test_a_model_on_the_gpu_has_the_summary_that_it_has_elsewhere():
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("there is no GPU")
+    for variant in ("paper", "modern"):
+        model = models.lenet5(variant)
+        expected = mc.summary(model)
+        assert mc.summary(model.to("cuda")) == expected
+
+
+def test_the_input_is_the_models_own_unless_another_one_is_given():
+    model = models.lenet5()
+    assert mc.summary(model) == mc.summary(model, (1, 32, 32))
+    assert mc.summary(models.lenet5("modern")).input_shape == (1, 32, 32)
+
+    class Sum(nn.Module):
+        input_shape = (2, 9)
+
+        def forward(self, x, y):
+            return x.sum(axis=2) + y
+
+    assert mc.summary(Sum(), None, (2,)).receptive_field == (9, 1)
+
+
+def test_without_an_input_shape_of_its_own_a_model_needs_one():
+    class Unfinished(nn.Network):
+        pass
+
+    for model in (nn.Sequential(nn.ReLU()), Unfinished()):
+        expected = f"summary: {type(model).__name__} has no input_shape; give .* such as"
+        with pytest.raises(ValueError, match=expected):
+            mc.summary(model)
+
+
+class Melody(nn.Network):
+    """Frames of a constant-Q transform go in, a class for every second frame comes out."""
+
+    input_shape = (1, 36, 20)
+    smallest_shape = (1, 36, 1)
+    axes = (ConstantQ(36, 12, 32.7), Time(44100, 441))
+
+    def __init__(self):
+        self.conv, self.pool = nn.Conv2d(1, 4, (3, 5), padding=(1, 2)), nn.MaxPool2d(2)
+        self.classify = nn.Conv2d(4, 7, (18, 1))
+
+    def forward(self, x):
+        return self.classify(self.pool(self.conv(x)))
+
+
+class Tagger(nn.Network):
+    """Frames of mel bands go in, one vector for all of them comes out."""
+
+    input_shape = (1, 40, 187)
+    axes = (MelBands(40, 0, 8000), Time(16000, 256))
+
+    def __init__(self):
+        self.conv, self.linear = nn.Conv2d(1, 4, (3, 3), stride=(1, 2)), nn.Linear(4, 5)
+        self.pool = nn.GlobalAvgPool()
+
+    def forward(self, x):
+        return self.linear(self.pool(self.conv(x)))
+
+
+def test_fields_on_spectrograms_are_in_cents_or_hertz_and_milliseconds():
+    table = mc.summary(Melody())
+    assert row(table, "conv")[-3:] == ["3 x 5", "300 cents x 50 ms", "1 x 1"]
+    assert row(table, "pool")[-3:] == ["4 x 6", "400 cents x 60 ms", "2 x 2"]
+    # Padding is seen too, but there are no more than 36 bins.
+    assert row(table, "classify")[-3:] == ["38 x 6", "3,600 cents x 60 ms", "2 x 2"]
+    table = mc.summary(Tagger())
+    assert row(table, "conv")[-3:] == ["3 x 3", "294 to 2,094 Hz x 48 ms", "1 x 2"]
+    assert row(table, "linear")[-3:] == ["40 x 187", "8,000 Hz x 2,992 ms", "-"]
+
+
+def test_the_column_of_spans_stands_beside_that_of_the_fields_and_for_sound_only():
+    table = mc.summary(Melody())
+    assert row(table, "layer")[-3:] == ["receptive field", "field spans", "stride"]
+    header, rule, *lines = str(table).splitlines()
+    spans, stride = header.index("field spans"), header.index("stride")
+    for line in lines[: lines.index(rule)]:
+        assert line[spans - 2 : spans] == line[stride - 2 : stride] == "  "
+    assert "field spans" not in str(mc.summary(models.lenet5()))
+
+
+def test_the_span_of_an_unknown_field_is_unknown_and_that_of_none_is_none():
+    @primitive
+    def reversal(x):
+        return x[..., ::-1], (lambda dy: dy[..., ::-1],)
+
+    class Reverse(nn.Network):
+        input_shape, axes = (1, 9), (Time(16000),)
+
+        def __init__(self):
+            self.conv, self.constant, self.relu = nn.Conv1d(1, 1, 3), Zeros(), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(reversal(self.conv(x) + self.constant(x)))
+
+    class Zeros(nn.Module):
+        def forward(self, x):
+            return mc.Tensor(np.zeros((1, 1, 7), np.float32)) * 2
+
+    table = mc.summary(Reverse())
+    assert row(table, "constant")[-3:] == ["-", "-", "-"]
+    assert row(table, "conv")[-3:] == ["3", "0.188 ms", "1"]
+    assert row(table, "relu")[-3:] == ["?", "?", "?"]
+    assert table.resolution is None
+    assert str(table).splitlines()[-1].endswith("in all")
+
+
+def test_an_axis_that_is_not_seen_has_no_span():
+    class Deaf(nn.Network):
+        input_shape, axes = (12, 8), (Time(8000, 80),)
+
+        def __init__(self):
+            self.weight, self.relu = nn.Parameter(np.ones(3, np.float32)), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.weight.reshape(1, 3))
+
+    table = mc.summary(Deaf())
+    assert row(table, "relu")[-3:] == ["-", "-", "-"]
+    assert str(table).splitlines()[-1].endswith("in all")  # it has no resolution in time
+
+
+def test_the_table_ends_with_the_temporal_resolution_of_the_output():
+    table = mc.summary(Melody())
+    assert str(table).splitlines()[-1] == "an output every 20 ms"
+    assert table.resolution == 20
+    assert (table.receptive_field, table.stride) == ((38, 6), (None, 2))
+
+
+def test_the_resolution_is_that_in_time_where_outputs_lie_apart_in_pitch_too():
+    class Plane(Melody):
+        def forward(self, x):
+            return self.pool(self.conv(x))
+
+    table = mc.summary(Plane())
+    assert (table.resolution, table.stride) == (20, (2, 2))
+
+
+def test_a_single_output_is_for_all_of_the_input():
+    table = mc.summary(Tagger())
+    assert str(table).splitlines()[-1] == "one output for 2,992 ms of sound"
+    assert (table.resolution, table.stride) == (None, (None, None))
+
+
+def test_one_frame_is_a_single_output_however_the_next_one_would_lie():
+    table = mc.summary(Melody(), (1, 36, 2))
+    assert table.layers[-1].stride == (2, 2)
+    assert (table.resolution, table.stride) == (None, (None, None))
+    assert str(table).splitlines()[-1] == "one output for 20 ms of sound"
+
+
+def test_waveforms_are_in_milliseconds():
+    class Waveform(nn.Network):
+        input_shape, axes = (1, 2000), (Time(16000),)
+
+        def __init__(self):
+            self.conv = nn.Conv1d(1, 2, 16, stride=4)
+            self.up = nn.ConvTranspose1d(2, 1, 6, stride=6)
+
+        def forward(self, x):
+            return self.up(self.conv(x))
+
+    table = mc.summary(Waveform())
+    assert row(table, "conv")[-3:] == ["16", "1 ms", "4"]
+    assert row(table, "up")[-3:] == ["16", "1 ms", "2/3"]
+    assert table.resolution == pytest.approx(1 / 24)
+    assert str(table).splitlines()[-1] == "an output every 0.0417 ms"
+
+
+def test_axes_that_are_not_those_of_the_input_are_refused():
+    class Wrong(Melody):
+        axes = (Time(44100, 441),)
+
+    with pytest.raises(
+        ValueError,
+        match=r"summary: Wrong says what 1 axes measure, but an input of \(1, 36, 20\) has 2 after",
+    ):
+        mc.summary(Wrong())
+
+
+def test_only_a_networks_axes_are_units():
+    class Permute(nn.Module):
+        axes = (0, 2, 1)
+
+        def forward(self, x):
+            return x.transpose(self.axes)
+
+    assert mc.summary(Permute(), (3, 5)).axes == ()
+
+
 def test_zeros_raise_no_warnings():
     class Logarithm(nn.Module):
         def forward(self, x):
             return (x / x.sum()).log()
 
     assert mc.summary(Logarithm(), (4,)).layers[0].output_shape == (4,)
+
+
+def test_statistics_do_not_move_even_where_a_model_always_trains():
+    class Restless(nn.Module):
+        def __init__(self):
+            self.mean, self.variance = (nn.Buffer(np.full(2, 3, np.float32)) for _ in range(2))
+
+        def forward(self, x):
+            return ops.batch_norm(x, self.mean, self.variance, training=True)
+
+    model = Restless()
+    mc.summary(model, (2, 5))
+    assert all((buffer.data == 3).all() for buffer in model.buffers())
 
 
 def test_the_model_is_as_before():

@@ -12,8 +12,8 @@ IN_CUPY = """
 absolute add arange argmax array asarray bitwise_and bitwise_or bitwise_xor broadcast_to clip
 concatenate cos divide empty_like equal exp expand_dims expm1 floor_divide full_like greater
 greater_equal less less_equal log log1p matmul max maximum min minimum multiply negative not_equal
-ones_like pad power remainder right_shift sign sqrt square stack subtract sum take_along_axis tanh
-tensordot where zeros_like
+ones_like pad power remainder right_shift shape sign sqrt square stack subtract sum take_along_axis
+tanh tensordot where zeros_like
 """
 
 

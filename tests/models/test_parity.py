@@ -1,0 +1,335 @@
+"""Every model against its twin in PyTorch, from the same weights and the same input.
+
+The truth is PyTorch in float64. Our float64 must agree to rounding. Our float32 may be off by three
+times as much as PyTorch's own float32.
+
+A unit within rounding of zero may switch sides between two runs in float32: a ReLU that lets through
+what the other stops, a maximum found at another place. The output hardly moves, but the gradient of
+every layer below does, by up to 1 %. So in float32 the twins do not decide for themselves: each ReLU
+and each max pooling takes the sides and the places that our run took, and dropout keeps what ours
+kept. All three runs then differentiate the same smooth function, and what is left is rounding, some
+millionths, below which neither a wrong factor nor a wrong epsilon nor a missing term can hide.
+"""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+import minicnn as mc
+from minicnn import kernels, models, optim
+from minicnn.autograd import observe
+from tests.models.entries import Entry, every_entry
+
+torch = pytest.importorskip("torch")
+from torch.nn import functional  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
+
+from benchmarks.twins import TWINS  # noqa: E402
+
+
+class Decisions:
+    """What a run of ours decides, by kind and in order: an observer of operations."""
+
+    def __init__(self):
+        self.made = {"side": [], "place": [], "kept": []}
+
+    def __call__(self, name, arguments, options, result):
+        x = arguments[0].data
+        if name in ("relu", "leaky_relu"):
+            self.made["side"].append(x > 0)
+        elif name in ("max_pool2d", "adaptive_max_pool2d"):
+            options = {"windows" if n == "output_size" else n: o for n, o in options.items()}
+            self.made["place"].append(getattr(kernels.reference, name)(x, **options)[1])
+        elif name == "dropout":
+            self.made["kept"].append(kernels.reference.dropout(np.ones_like(x), **options))
+
+
+class Imposed(TorchFunctionMode):
+    """Make PyTorch decide as ours did: where only dropout is imposed, on what it keeps alone."""
+
+    KINDS = {
+        **dict.fromkeys(("relu", "leaky_relu"), "side"),
+        **dict.fromkeys(("max_pool1d", "max_pool2d", "amax"), "place"),
+        "dropout": "kept",
+    }
+
+    def __init__(self, decisions, *, only_dropout):
+        super().__init__()
+        self.left = {kind: iter(made) for kind, made in decisions.made.items()}
+        self.imposed = {"kept"} if only_dropout else {"side", "place", "kept"}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name, kwargs = getattr(function, "__name__", ""), kwargs or {}
+        kind = self.KINDS.get(name)
+        if kind not in self.imposed or not kwargs.get("training", True):
+            return function(*args, **kwargs)
+        x, decision = args[0], torch.from_numpy(next(self.left[kind]))
+        if kind == "kept":
+            return x * decision.reshape(x.shape)
+        if kind == "side":
+            return torch.where(decision.reshape(x.shape), x, kwargs.get("negative_slope", 0.0) * x)
+        n, c, *windows = decision.shape
+        y = x.reshape(n, c, -1).gather(2, decision.reshape(n, c, -1)).reshape(n, c, *windows)
+        # One axis less: pooled along one axis, which is two with height 1, or over everything.
+        return y.reshape(n, c, *windows[4 - x.ndim :]) if name != "amax" else y.reshape(n, c)
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        if error == (None, None, None):
+            unused = {kind: len(list(left)) for kind, left in self.left.items()}
+            assert not any(unused[kind] for kind in self.imposed), unused
+
+
+LEARNING_RATE = 1e-3
+
+
+def weights(entry):
+    """Return a state in which normalisation is no identity, as it would be in a new model."""
+    rng = np.random.default_rng(3)
+    state = {}
+    for name, array in entry.build().state_dict().items():
+        if name.endswith("running_var"):
+            array = rng.uniform(0.5, 2, array.shape)
+        elif array.ndim == 1:
+            array = array + rng.normal(0, 0.1, array.shape)
+        state[name] = np.asarray(array, np.int64 if array.dtype.kind == "i" else np.float32)
+    return state
+
+
+def our_model(entry, state, dtype):
+    model = entry.build().to(dtype)
+    model.load_state_dict(state)
+    return model
+
+
+def their_model(entry, state, dtype):
+    twin = TWINS[entry.name](**entry.options)
+    twin.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in state.items()})
+    return twin.to(getattr(torch, np.dtype(dtype).name))
+
+
+def their_loss(entry, outputs, target):
+    """Return the loss of the task, with 0.3 times that of auxiliary heads."""
+    if entry.task == "factors":
+        return functional.mse_loss(outputs, target)
+    if entry.task == "tags":
+        return functional.binary_cross_entropy_with_logits(outputs, target)
+    losses = [functional.cross_entropy(y, target) for y in as_list(outputs)]
+    return losses[0] + 0.3 * sum(losses[1:])
+
+
+def as_list(outputs):
+    return list(outputs) if isinstance(outputs, tuple) else [outputs]
+
+
+def our_step(entry, model, x, target):
+    """Run forward and backward in training mode; return all arrays by name, and the decisions."""
+    decisions = Decisions()
+    with observe(decisions):
+        outputs = model(mc.Tensor(x))
+        loss = entry.loss(outputs, target)
+    model.zero_grad()
+    loss.backward()
+    return {
+        "loss": loss.data,
+        **{f"output {i}": y.data for i, y in enumerate(as_list(outputs))},
+        **{f"gradient of {name}": p.grad for name, p in model.named_parameters()},
+        **{name: np.array(buffer.data) for name, buffer in model.named_buffers()},
+    }, decisions
+
+
+def their_step(entry, twin, x, target, decisions, *, only_dropout=False):
+    """Run forward and backward in training mode, deciding as ours did."""
+    with Imposed(decisions, only_dropout=only_dropout):
+        outputs = twin(torch.from_numpy(x))
+        loss = their_loss(entry, outputs, torch.from_numpy(target))
+    twin.zero_grad()
+    loss.backward()
+    return {
+        "loss": loss.detach().numpy(),
+        **{f"output {i}": y.detach().numpy() for i, y in enumerate(as_list(outputs))},
+        **{f"gradient of {name}": p.grad.numpy().copy() for name, p in twin.named_parameters()},
+        **{name: buffer.numpy().copy() for name, buffer in twin.named_buffers()},
+    }
+
+
+def in_double(array):
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def norm(array):
+    return float(np.linalg.norm(np.asarray(array, np.float64).ravel()))
+
+
+def distances(arrays, truth):
+    """Return how far each array lies from the truth."""
+    assert arrays.keys() == truth.keys()
+    assert all(arrays[name].shape == truth[name].shape for name in truth)
+    return {name: norm(arrays[name] - truth[name]) for name in truth}
+
+
+def exceeding(ours, theirs, truth):
+    """Return what lies further from the truth than thrice PyTorch's float32, with both distances.
+
+    A distance may be small by luck, above all that of a single number. So none counts as less than
+    the rounding of the values, nor that of a gradient as less, for its size, than is typical of
+    PyTorch's gradients in this network.
+    """
+    ours, theirs = distances(ours, truth), distances(theirs, truth)
+    size = {name: norm(array) for name, array in truth.items()}
+    gradients = [name for name in truth if name.startswith("gradient")]
+    typical = np.median([theirs[n] / size[n] for n in gradients]) if gradients else 0
+    least = {name: np.finfo(np.float32).eps * size[name] for name in truth}
+    least |= {name: max(least[name], typical * size[name]) for name in gradients}
+    return {n: (ours[n], theirs[n]) for n in truth if ours[n] > 3 * max(theirs[n], least[n])}
+
+
+@every_entry
+def test_in_evaluation_the_output_is_as_exact_as_pytorchs(entry):
+    state = weights(entry)
+    model = our_model(entry, state, np.float32).eval()
+    x = entry.x(model)
+    with mc.no_grad():
+        ours = model(x).data
+    theirs = {}
+    for dtype in (np.float32, np.float64):
+        with torch.no_grad():
+            y = their_model(entry, state, dtype).eval()(torch.from_numpy(x.astype(dtype)))
+        theirs[dtype] = {"output": y.numpy()}
+    assert not exceeding({"output": ours}, theirs[np.float32], theirs[np.float64])
+
+
+@every_entry
+def test_in_training_everything_is_as_exact_as_pytorchs(entry):
+    assert not compared_in_float32(entry)
+
+
+def compared_in_float32(entry):
+    """Return what exceeds in output, loss, gradients and statistics of a step in float32."""
+    state = weights(entry)
+    model = our_model(entry, state, np.float32)
+    x = entry.x(model)
+    target = entry.target(output_shape(model, x))
+    ours, decisions = our_step(entry, model, x, target)
+    del model
+    theirs = their_step(entry, their_model(entry, state, np.float32), x, target, decisions)
+    twin = their_model(entry, state, np.float64)
+    truth = their_step(entry, twin, in_double(x), in_double(target), decisions)
+    return exceeding(ours, theirs, truth)
+
+
+def output_shape(model, x):
+    """Return the shape of the first output; a model in evaluation mode has only one."""
+    with mc.no_grad(), kernels.use(kernels.outline):
+        shape = model.eval()(x).shape
+    model.train()
+    return shape
+
+
+@every_entry
+def test_in_double_precision_three_steps_of_adam_agree_to_rounding(entry):
+    state = weights(entry)
+    model, twin = our_model(entry, state, np.float64), their_model(entry, state, np.float64)
+    x = in_double(entry.x(model))
+    target = in_double(entry.target(output_shape(model, x)))
+    our_optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    their_optimizer = torch.optim.Adam(twin.parameters(), lr=LEARNING_RATE)
+    for step in range(3):
+        ours, decisions = our_step(entry, model, x, target)
+        theirs = their_step(entry, twin, x, target, decisions, only_dropout=True)
+        # Each step of Adam magnifies the rounding of the one before.
+        assert not disagreeing(ours, theirs, (1e-10, 1e-8, 1e-6)[step]), step
+        our_optimizer.step()
+        their_optimizer.step()
+    for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
+        # In units of a step: a gradient that is nothing but rounding may choose its direction.
+        assert abs(ours.data - theirs.detach().numpy()).max() < 1e-3 * LEARNING_RATE, name
+
+
+def disagreeing(ours, theirs, tolerance):
+    """Return what differs by more, relative to its size, with this difference.
+
+    The size of a gradient is at least a thousandth of the largest one's: the bias of a convolution
+    before batch normalisation, for one, has a gradient of nothing but rounding.
+    """
+    gradients = [name for name in theirs if name.startswith("gradient")]
+    largest = max(norm(theirs[name]) / theirs[name].size ** 0.5 for name in gradients)
+    size = {name: norm(array) for name, array in theirs.items()}
+    size |= {n: max(size[n], 1e-3 * largest * theirs[n].size ** 0.5) for n in gradients}
+    relative = {name: d / (size[name] or 1) for name, d in distances(ours, theirs).items()}
+    return {name: d for name, d in relative.items() if not d <= tolerance}
+
+
+def a_wrong_factor():
+    """Scale the gradient of the dense weights by a ten thousandth too much."""
+    right = kernels.reference.linear_weight_grad
+    return dict(linear_weight_grad=lambda dy, x: right(dy, x) * np.float32(1.0001))
+
+
+def a_wrong_epsilon():
+    """Normalise over the batch with ten times the epsilon."""
+    right, grad = kernels.reference.batch_norm, kernels.reference.batch_norm_grad
+    return dict(
+        batch_norm=lambda x, w, b, eps: right(x, w, b, 10 * eps),
+        batch_norm_grad=lambda dy, x, w, mean, var, eps: grad(dy, x, w, mean, var, 10 * eps),
+    )
+
+
+def a_missing_term():
+    """Forget that the mean of the batch depends on each of its values."""
+    grad = kernels.reference.batch_norm_grad
+
+    def without(dy, x, w, mean, variance, eps):
+        dx, dw, db = grad(dy, x, w, mean, variance, eps)
+        forgotten = (w * dy.mean(axis=(0, 2, 3)) / np.sqrt(variance + eps))[:, None, None]
+        return dx + forgotten, dw, db
+
+    return dict(batch_norm_grad=without)
+
+
+def a_biased_variance():
+    """Keep the variance of the batch as it is, divided by its number and not by one less."""
+    right = kernels.reference.update_running_statistics
+
+    def biased(running_mean, running_variance, mean, variance, count, momentum):
+        right(running_mean, running_variance, mean, variance * (count - 1) / count, count, momentum)
+
+    return dict(update_running_statistics=biased)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "found"),
+    [
+        (a_wrong_factor, "gradient of fc.weight"),
+        (a_wrong_epsilon, "gradient of conv1.weight"),
+        (a_missing_term, "gradient of conv1.weight"),
+        (a_biased_variance, "bn1.running_var"),
+    ],
+)
+def test_a_mistake_is_found_in_float32(mistake, found):
+    mistaken = types.SimpleNamespace(**{**vars(kernels.reference), **mistake()})
+    entry = Entry("resnet18", "classes", shape=(3, 64, 64))
+    with kernels.use(mistaken):
+        assert found in compared_in_float32(entry)
+
+
+def test_one_unit_on_the_other_side_would_look_like_a_mistake():
+    entry = Entry("resnet18", "classes", shape=(3, 64, 64))
+    state = weights(entry)
+    model = our_model(entry, state, np.float32)
+    x = entry.x(model)
+    target = entry.target(output_shape(model, x))
+    ours, decisions = our_step(entry, model, x, target)
+    side = decisions.made["side"][0]
+    side.flat[np.flatnonzero(side)[0]] = False
+    twins = {dtype: their_model(entry, state, dtype) for dtype in (np.float32, np.float64)}
+    theirs = their_step(entry, twins[np.float32], x, target, decisions)
+    truth = their_step(entry, twins[np.float64], in_double(x), in_double(target), decisions)
+    assert exceeding(ours, theirs, truth)
+
+
+def test_every_model_has_a_twin():
+    assert TWINS.keys() == set(models.available())
