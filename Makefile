@@ -1,13 +1,16 @@
 # Each target makes its own virtual environment; `make run PYTHON=python3.12` chooses another Python.
 PYTHON ?= python3
 
-.PHONY: run test bench lint clean
+.PHONY: run test test-slow bench lint clean
 
 run: .venv/examples
 	.venv/bin/python examples/lenet5.py
 
 test: .venv/test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -m "not slow"
+
+test-slow: .venv/test
+	.venv/bin/python -m pytest -m slow
 
 bench: .venv/bench
 	.venv/bin/python -m benchmarks

@@ -387,3 +387,70 @@ def test_initialisers_say_what_they_cannot_do():
         nn.init.kaiming_normal((3, 3), nonlinearity="swish")
     with pytest.raises(ValueError, match="mode is 'fan'; it takes 'fan_in' or 'fan_out'"):
         nn.init.kaiming_normal((3, 3), mode="fan")
+
+
+@pytest.mark.parametrize(("name", "std"), [("normal", 2.0), ("uniform", 2 / np.sqrt(3))])
+def test_a_large_weight_is_drawn_on_all_cores_and_is_the_same_on_one(name, std):
+    draw, shape = getattr(nn.init, name), (3, 1_000_003)
+    several = draw(shape, 2.0, rng=0)
+    threads = mc.get_num_threads()
+    mc.set_num_threads(1)
+    try:
+        assert np.array_equal(draw(shape, 2.0, rng=0), several)
+    finally:
+        mc.set_num_threads(threads)
+    assert several.std() == pytest.approx(std, rel=0.01)
+    # No block repeats another.
+    flat = several.ravel()
+    assert not (flat[: 1 << 20] == flat[1 << 20 : 2 << 20]).any()
+    assert np.unique(flat[-100_000:]).size > 99_000
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda **options: nn.Conv2d(2, 300, 3, **options),
+        lambda **options: nn.Conv1d(2, 300, 3, **options),
+        lambda **options: nn.ConvTranspose2d(2, 300, 3, **options),
+        lambda **options: nn.ConvTranspose1d(2, 300, 3, **options),
+        lambda **options: nn.Linear(20, 300, **options),
+    ],
+)
+def test_a_layer_begins_as_it_is_told(build):
+    def drawn(shape, rng):
+        return nn.init.normal(shape, 0.01, mean=7, rng=rng)
+
+    layer = build(weight_init=drawn, bias_init=0.5, rng=0)
+    assert layer.weight.data.mean() == pytest.approx(7, abs=0.01)
+    assert (layer.bias.data == 0.5).all()
+    same = build(weight_init=drawn, bias_init=drawn, rng=0)
+    assert np.array_equal(same.weight.data, layer.weight.data)
+    assert same.bias.data.mean() == pytest.approx(7, abs=0.01)
+    fan_in = np.prod(layer.weight.shape[1:])
+    assert abs(build(rng=0).weight.data).max() <= 1 / np.sqrt(fan_in)
+
+
+class Halves(nn.Network):
+    """A network for sequences of 4 channels, at least 6 long."""
+
+    input_shape, smallest_shape = (4, 10), (4, 6)
+
+    def __init__(self):
+        self.conv = nn.Conv1d(4, 2, 6)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def test_a_network_takes_what_it_says_and_refuses_the_rest_with_its_shape():
+    network = Halves()
+    assert network(np.zeros((2, 4, 6), np.float32)).shape == (2, 2, 1)
+    assert network(mc.Tensor(np.zeros((2, 4, 30), np.float32))).shape == (2, 2, 25)
+    for shape in ((4, 10), (2, 3, 10), (2, 4, 5), (2, 1, 4, 10)):
+        with pytest.raises(ValueError, match=r"Halves: x is .*; it takes \(N, 4, 10\), or L >= 6"):
+            network(np.zeros(shape, np.float32))
+    with pytest.raises(TypeError, match=r"of int16; its weights are float32, .* of float32"):
+        network(np.zeros((2, 4, 10), np.int16))
+    network.to(np.float64)
+    with pytest.raises(TypeError, match=r"of float32; its weights are float64"):
+        network(np.zeros((2, 4, 10), np.float32))

@@ -295,10 +295,10 @@ def _strided(
     stride = arguments.per_axis(operation, "stride", stride, count)
     spread = arguments.per_axis(operation, "dilation", 1 if dilation is None else dilation, count)
     padding = arguments.per_side(operation, padding, size, kernel_size, stride, spread)
-    arguments.windows_fit(operation, size, kernel_size, stride, padding, spread)
     windows = padding
     if ceil_mode:
         windows = tuple(map(geometry.ceil_padding, size, kernel_size, stride, padding, spread))
+    arguments.windows_fit(operation, size, kernel_size, stride, windows, spread)
     for axis in zip(size, kernel_size, stride, windows, spread, strict=True):
         samples = geometry.window_counts(*axis, counted=(0, 0))
         if min(samples) == 0:

@@ -268,6 +268,7 @@ CASES = [
     ),
     pool("max_pool2d", (2, 3, 7, 8), kernel_size=(3, 2), stride=2, padding=1, dilation=(1, 2)),
     pool("max_pool2d", (2, 3, 8, 7), "ceil", kernel_size=3, stride=2, ceil_mode=True),
+    pool("max_pool2d", (2, 3, 2, 7), "smaller", kernel_size=3, stride=2, ceil_mode=True),
     pool("max_pool1d", (2, 3, 11), kernel_size=3, stride=2, padding=1, ceil_mode=True),
     pool(
         "avg_pool2d",

@@ -129,7 +129,11 @@ def test_an_input_of_the_smallest_size_is_enough(entry):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("alexnet", dict(variant="modern"), "variant 'modern' is neither 'paper' nor 'torchvision'"),
+        (
+            "alexnet",
+            dict(variant="modern"),
+            "variant 'modern' is neither 'paper' nor 'torchvision'",
+        ),
         ("googlenet", dict(variant="v3"), "variant 'v3' is neither 'paper' nor 'torchvision'"),
         ("lenet5", dict(variant="new"), "variant 'new' is neither 'paper' nor 'modern'"),
         ("fcn4", dict(variant="slide"), "variant 'slide' is neither 'paper' nor 'lecture'"),

@@ -3,12 +3,15 @@
 The shapes are read from a real forward pass, by looking at what each layer returns.
 """
 
+import re
+import time
+
 import numpy as np
 import pytest
 
 import minicnn as mc
 from minicnn import kernels, models, nn, ops
-from minicnn.models import googlenet, spiral_cnn
+from minicnn.models.googlenet import MODULES, auxiliary_cross_entropy
 from minicnn.nn.module import intercept
 
 # name, options, trainable parameters, and where the number is from. "Sum" is the sum over the
@@ -170,7 +173,7 @@ def test_vgg_halves_its_maps_five_times(depth):
 def test_googlenet_of_table_1(variant):
     # Szegedy et al. 2015, table 1, column "output size".
     model = models.googlenet(variant)
-    names = ("conv1", "pool", "conv3", "pool'", *googlenet.MODULES)
+    names = ("conv1", "pool", "conv3", "pool'", *MODULES)
     assert dict(zip(names, chosen(model, *names), strict=True)) == {
         "conv1": (64, 112, 112), "pool": (64, 56, 56), "conv3": (192, 56, 56),
         "pool'": (192, 28, 28), "inception3a": (256, 28, 28), "inception3b": (480, 28, 28),
@@ -187,11 +190,11 @@ def test_googlenets_heads_join_the_loss_with_a_weight_of_0_3():
     outputs = model(x)
     assert [y.shape for y in outputs] == [(2, 5)] * 3
     separate = [float(ops.cross_entropy(y, labels)) for y in outputs]
-    total = float(googlenet.auxiliary_cross_entropy(outputs, labels))
+    total = float(auxiliary_cross_entropy(outputs, labels))
     assert total == pytest.approx(separate[0] + 0.3 * (separate[1] + separate[2]))
     logits = model.eval()(x)
     assert logits.shape == (2, 5)
-    alone = float(googlenet.auxiliary_cross_entropy(logits, labels))
+    alone = float(auxiliary_cross_entropy(logits, labels))
     assert alone == pytest.approx(float(ops.cross_entropy(logits, labels)))
 
 
@@ -375,10 +378,11 @@ def test_the_spiral_sees_bins_an_octave_apart_and_no_other():
 
 
 def test_the_line_hears_from_1760_hertz_on():
-    model = models.spiral_cnn(2)
-    assert model.fmin * 2**5 == 1760
-    assert model.line.conv1.kernel_size[0] == 96 - 5 * 12
-    assert spiral_cnn.ARCHITECTURES[2] == (("line",), 32)
+    model = models.spiral_cnn(2, rng=0).to(np.float64)
+    x = mc.Tensor(np.random.default_rng(0).standard_normal((1, 1, 96, 128)), requires_grad=True)
+    model.line(x).sum().backward()
+    lowest = np.flatnonzero(x.grad.any(axis=(0, 1, 3)))[0]
+    assert model.fmin * 2 ** (lowest / model.bins_per_octave) == 1760
 
 
 def test_crepe_of_figure_1():
@@ -416,3 +420,96 @@ def test_deep_salience_pads_34_below_and_35_above():
     conv(x)[:, :, 100, 1].sum().backward()
     seen = np.flatnonzero(x.grad.any(axis=(0, 1, 3)))
     assert (seen[0], seen[-1]) == (100 - 34, 100 + 35)
+
+
+def deviation(model, name):
+    return float(model.state_dict()[name].std())
+
+
+def he(fan):
+    return np.sqrt(2 / fan)
+
+
+def glorot(fan_in, fan_out):
+    return np.sqrt(2 / (fan_in + fan_out))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "weight", "expected", "bias"),
+    [
+        ("vgg11", {}, "features.3.weight", he(128 * 9), 0.0),
+        ("vgg11", {}, "classifier.3.weight", 0.01, 0.0),
+        ("googlenet", {}, "inception3a.branch2.1.conv.weight", glorot(96 * 9, 128 * 9), 0.2),
+        ("resnet34", {}, "layer2.0.conv1.weight", he(128 * 9), None),
+        ("fcn4", {}, "layers.1.conv.weight", he(128 * 9), 0.0),
+        ("sample_cnn", {}, "layers.4.conv.weight", he(256 * 3), 0.0),
+        ("spiral_cnn", {}, "plane.conv2.weight", he(32 * 25), 0.0),
+        ("spiral_cnn", {}, "fc1.weight", np.sqrt(1 / (40 * 32)), 0.0),
+        ("crepe", dict(capacity="tiny"), "conv2.weight", glorot(128 * 64, 16 * 64), 0.0),
+        ("deep_salience", {}, "bendy2.weight", glorot(128 * 25, 64 * 25), 0.0),
+    ],
+)
+def test_weights_begin_with_the_papers_deviation(name, options, weight, expected, bias):
+    model = models.create(name, **options, rng=0)
+    assert deviation(model, weight) == pytest.approx(expected, rel=0.03)
+    if bias is not None:
+        assert (model.state_dict()[weight.replace("weight", "bias")] == np.float32(bias)).all()
+
+
+def test_the_voice_network_begins_with_orthogonal_filters():
+    for layer in ("conv3", "fc2"):
+        weight = getattr(models.voice_cnn(rng=0), layer).weight.data
+        rows = weight.reshape(len(weight), -1)
+        assert np.allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.available())
+def test_every_model_tells_what_it_is_within_a_second(name):
+    model = models.create(name)
+    start = time.perf_counter()
+    table = mc.summary(model)
+    text = str(table)
+    assert time.perf_counter() - start < 1
+    assert table.trainable == sum(parameter.size for parameter in model.parameters())
+    assert table.multiply_adds > 0
+    assert table.activations >= table.peak_activations > 4 * np.prod(model.input_shape)
+    if not model.axes:
+        assert "spans" not in text
+        return
+    assert f"{table.receptive_field[-1]}" in text
+    assert re.search(r"an output every [\d.,]+ ms|one output for [\d.,]+ ms of sound", text)
+    if len(model.axes) == 2:
+        assert re.search(r"[\d.,]+ (Hz|cents) x [\d.,]+ ms", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "seen", "spans"),
+    [
+        # The slide: the first filter covers the entire frequency range.
+        ("mel_cnn_1d", "conv1", (96, 8), "8,000 Hz x 128 ms"),
+        ("onset_cnn", "conv2", (11, 9), None),
+        ("onset_cnn", "fc1", (80, 15), None),
+        ("voice_cnn", "fc1", (79, 115), None),  # the first pooling drops the 76th row
+        ("crepe", "conv1", (512,), "32 ms"),
+        # The slides: 5x5 is a semitone, 70x3 an octave; all layers together see 82 bins.
+        ("deep_salience", "bendy1", (5, 5), "100 cents x 58 ms"),
+        ("deep_salience", "squishy", (82, 15), "1,640 cents x 174 ms"),
+        ("sample_cnn", "layers.0.conv", (3,), "0.136 ms"),
+    ],
+)
+def test_the_receptive_field_of_a_layer_is_told_in_milliseconds_and_pitch(name, layer, seen, spans):
+    model = models.create(name)
+    table = mc.summary(model)
+    (row,) = [row for row in table.layers if row.name == layer]
+    assert row.receptive_field == seen
+    if spans is not None:
+        (line,) = [line for line in str(table).splitlines() if line.split("  ")[0] == layer]
+        assert f"  {spans}  " in line
+
+
+@pytest.mark.parametrize(
+    ("name", "milliseconds"), [("deep_salience", 256 / 22.05), ("sample_cnn", None)]
+)
+def test_the_temporal_resolution_of_the_output(name, milliseconds):
+    resolution = mc.summary(models.create(name)).resolution
+    assert resolution == (None if milliseconds is None else pytest.approx(milliseconds))

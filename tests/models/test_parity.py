@@ -3,12 +3,13 @@
 The truth is PyTorch in float64. Our float64 must agree to rounding. Our float32 may be off by three
 times as much as PyTorch's own float32.
 
-A unit within rounding of zero may switch sides between two runs in float32: a ReLU that lets through
-what the other stops, a maximum found at another place. The output hardly moves, but the gradient of
-every layer below does, by up to 1 %. So in float32 the twins do not decide for themselves: each ReLU
-and each max pooling takes the sides and the places that our run took, and dropout keeps what ours
-kept. All three runs then differentiate the same smooth function, and what is left is rounding, some
-millionths, below which neither a wrong factor nor a wrong epsilon nor a missing term can hide.
+A unit within rounding of zero may switch sides between two runs in float32: a ReLU that lets
+through what the other stops, a maximum found at another place. The output hardly moves, but the
+gradient of every layer below does, by up to 1 %. So in float32 the twins do not decide for
+themselves: each ReLU and each max pooling takes the sides and the places that our run took, and
+dropout keeps what ours kept. All three runs then differentiate the same smooth function, and what
+is left is rounding, some millionths, below which neither a wrong factor nor a wrong epsilon nor a
+missing term can hide.
 """
 
 from __future__ import annotations
