@@ -1,4 +1,4 @@
-"""Every model of the lecture in every variant, and how it is trained, for the tests that take all."""
+"""Every model of the lecture in every variant, and how it is trained, for tests that take all."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ class Entry:
     def build(self, rng: int = 0) -> nn.Network:
         return models.create(self.name, **self.options, rng=rng)
 
-    def x(self, model: nn.Network) -> np.ndarray:
+    def x(self, model: nn.Network, distinct: bool = False) -> np.ndarray:
+        """Return a batch of noise; in a distinct one, each sample has a level of its own."""
         shape = (self.batch, *(self.shape or model.input_shape))
-        return np.random.default_rng(1).standard_normal(shape, np.float32)
+        rng = np.random.default_rng(1)
+        noise = rng.standard_normal(shape, np.float32)
+        if not distinct:
+            return noise
+        levels = rng.permuted(np.tile(np.arange(self.batch), (shape[1], 1)), axis=1).T
+        return noise + 2 * levels.reshape(*shape[:2], *[1] * (len(shape) - 2)).astype(np.float32)
 
     def target(self, outputs: tuple[int, ...], whole: bool = False) -> np.ndarray:
         """Return a target for the first output, of this shape; whole tags are 0 or 1."""
@@ -63,12 +69,15 @@ IMAGE = (3, 64, 64)
 ENTRIES = [
     Entry("lenet5", "classes"),
     Entry("lenet5", "classes", dict(variant="modern")),
-    Entry("alexnet", "classes", batch=2, slow=True),
-    Entry("alexnet", "classes", dict(variant="torchvision"), (3, 80, 80), slow=True),
-    *(Entry(f"vgg{n}", "classes", shape=(3, 32, 32), slow=True) for n in (11, 13, 16, 19)),
-    Entry("vgg11", "classes", dict(batch_norm=True), IMAGE, slow=True),
-    Entry("googlenet", "classes", batch=2, slow=True),
-    Entry("googlenet", "classes", dict(auxiliary=True), batch=2, slow=True),
+    Entry("alexnet", "classes", batch=2, rate=1e-4, slow=True),
+    Entry("alexnet", "classes", dict(variant="torchvision"), (3, 80, 80), rate=3e-4, slow=True),
+    *(
+        Entry(f"vgg{depth}", "classes", shape=(3, 32, 32), batch=2, rate=1e-4, slow=True)
+        for depth in (11, 13, 16, 19)
+    ),
+    Entry("vgg11", "classes", dict(batch_norm=True), IMAGE, rate=1e-4, slow=True),
+    Entry("googlenet", "classes", batch=2, rate=3e-4, slow=True),
+    Entry("googlenet", "classes", dict(auxiliary=True), batch=2, rate=3e-4, slow=True),
     Entry("googlenet", "classes", dict(variant="torchvision"), IMAGE),
     Entry("googlenet", "classes", dict(variant="torchvision", auxiliary=True), IMAGE),
     Entry("resnet18", "classes", shape=IMAGE),
@@ -77,19 +86,23 @@ ENTRIES = [
     Entry("mel_cnn_1d", "tags"),
     Entry("mel_cnn_2d", "tags"),
     Entry("mel_cnn_2d", "tags", dict(filters=32)),
-    *(Entry(f"fcn{n}", "tags", slow=True) for n in (3, 4, 5, 6, 7)),
-    Entry("fcn4", "tags", dict(variant="lecture"), slow=True),
-    Entry("sample_cnn", "tags"),
-    Entry("sample_cnn", "tags", dict(m=2, n=13)),
+    *(Entry(f"fcn{depth}", "tags", batch=2, slow=True) for depth in (3, 4, 5)),
+    Entry("fcn4", "tags", dict(variant="lecture"), batch=2, slow=True),
+    *(Entry(f"fcn{depth}", "tags", rate=3e-3, slow=True) for depth in (6, 7)),
+    Entry("sample_cnn", "tags", rate=4e-3),
+    Entry("sample_cnn", "tags", dict(m=2, n=13), rate=4e-3),
     Entry("sample_cnn", "tags", dict(m=3, n=5, window=729, hop=243)),
-    Entry("recommender", "factors"),
-    Entry("onset_cnn", "tags"),
-    Entry("onset_cnn", "tags", dict(variant="madmom")),
-    Entry("voice_cnn", "tags"),
+    Entry("recommender", "factors", rate=3e-4),
+    Entry("onset_cnn", "tags", batch=16, rate=4e-3),
+    Entry("onset_cnn", "tags", dict(variant="madmom"), batch=16, rate=4e-3),
+    Entry("voice_cnn", "tags", batch=4),
     *(Entry("spiral_cnn", "classes", dict(arch=arch)) for arch in range(1, 9)),
-    *(Entry("crepe", "tags", dict(capacity=size)) for size in ("tiny", "small", "medium", "large")),
-    Entry("crepe", "tags", slow=True),
-    Entry("deep_salience", "tags", shape=(6, 360, 3), batch=2),
+    *(
+        Entry("crepe", "tags", dict(capacity=capacity), rate=4e-3)
+        for capacity in ("tiny", "small", "medium", "large")
+    ),
+    Entry("crepe", "tags", rate=4e-3, slow=True),
+    Entry("deep_salience", "tags", shape=(6, 360, 3), batch=2, rate=1e-2),
 ]
 
 every_entry = pytest.mark.parametrize(
