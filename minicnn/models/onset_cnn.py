@@ -19,6 +19,7 @@ from __future__ import annotations
 from minicnn import nn, ops
 from minicnn.autograd import Tensor
 from minicnn.axes import MelBands, Time
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 
@@ -48,9 +49,7 @@ class OnsetCNN(nn.Network):
 
     def __init__(self, variant: str = "paper", *, rng=None):
         variants = {"paper": (ops.relu, 0.5), "madmom": (ops.tanh, 0.0)}
-        if variant not in variants:
-            raise ValueError(f"onset_cnn: variant {variant!r} is neither 'paper' nor 'madmom'")
-        self.activation, dropout = variants[variant]
+        self.activation, dropout = arguments.choice("onset_cnn", "variant", variant, variants)
         rng = generator(rng)
         self.conv1 = nn.Conv2d(3, 10, (3, 7), rng=rng)
         self.conv2 = nn.Conv2d(10, 20, (3, 3), rng=rng)

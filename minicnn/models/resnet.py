@@ -40,20 +40,17 @@ class ResNet(nn.Network):
         self.conv1 = _convolution(3, 64, 7, stride=2, rng=rng)
         self.bn1 = nn.BatchNorm2d(64)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        inputs = 64
-        for stage, count in enumerate(counts):
-            channels, blocks = 64 * 2**stage, []
-            for i in range(count):
-                stride = 2 if stage and not i else 1
-                blocks.append(block(inputs, channels, stride=stride, rng=rng))
-                inputs = channels * block.expansion
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(inputs, classes, rng=rng)
+        e = block.expansion
+        self.layer1 = _stage(block, counts[0], 64, 64, stride=1, rng=rng)
+        self.layer2 = _stage(block, counts[1], 64 * e, 128, stride=2, rng=rng)
+        self.layer3 = _stage(block, counts[2], 128 * e, 256, stride=2, rng=rng)
+        self.layer4 = _stage(block, counts[3], 256 * e, 512, stride=2, rng=rng)
+        self.fc = nn.Linear(512 * e, classes, rng=rng)
 
     def forward(self, x):  # (N, 3, 224, 224)
         x = ops.relu(self.bn1(self.conv1(x)))  # (N, 64, 112, 112)
         x = self.maxpool(x)  # (N, 64, 56, 56)
-        x = self.layer1(x)  # (N, 64 e, 56, 56), e the expansion: 1, or 4 for bottlenecks
+        x = self.layer1(x)  # (N, 64 e, 56, 56), e the block's expansion
         x = self.layer2(x)  # (N, 128 e, 28, 28)
         x = self.layer3(x)  # (N, 256 e, 14, 14)
         x = self.layer4(x)  # (N, 512 e, 7, 7)
@@ -115,6 +112,13 @@ class Bottleneck(nn.Module):
         y = ops.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         return ops.relu(y + self.downsample(x))
+
+
+def _stage(block, count, inputs, channels, *, stride, rng):
+    """Return blocks of so many channels, the first of which has the stride."""
+    first = block(inputs, channels, stride=stride, rng=rng)
+    others = (block(channels * block.expansion, channels, rng=rng) for _ in range(count - 1))
+    return nn.Sequential(first, *others)
 
 
 def _convolution(inputs, outputs, kernel_size, *, stride=1, rng):

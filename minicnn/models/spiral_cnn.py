@@ -22,6 +22,7 @@ import functools
 from minicnn import nn, ops
 from minicnn.axes import ConstantQ, Time
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 # Table 2: for each network its streams, and the filters in each of their layers.
@@ -110,6 +111,13 @@ class Spiral(nn.Module):
         return self.pool(self.activation(self.conv2(x)))  # (N, K, 3, 20), then (N, K, 1, 4)
 
 
+STREAMS: dict[str, type[Plane | Line | Spiral]] = {
+    "plane": Plane,
+    "line": Line,
+    "spiral": Spiral,
+}
+
+
 class SpiralCNN(nn.Network):
     """One of the eight networks of the paper's table, from 19,720 to 157,784 parameters.
 
@@ -138,15 +146,11 @@ class SpiralCNN(nn.Network):
     axes = (ConstantQ(n_bins, bins_per_octave, fmin), Time(sample_rate, hop_length))
 
     def __init__(self, arch: int = 7, *, classes: int = 8, rng=None):
-        if arch not in ARCHITECTURES:
-            raise ValueError(f"spiral_cnn: arch is {arch!r}; the paper's table has 1 to 8")
-        self.streams, filters = ARCHITECTURES[arch]
+        self.streams, filters = arguments.choice("spiral_cnn", "arch", arch, ARCHITECTURES)
         rng = generator(rng)
-        features = 0
         for name in self.streams:
-            stream = {"plane": Plane, "line": Line, "spiral": Spiral}[name]
-            setattr(self, name, stream(filters, rng=rng))
-            features += filters * stream.features
+            setattr(self, name, STREAMS[name](filters, rng=rng))
+        features = filters * sum(STREAMS[name].features for name in self.streams)
         linear = functools.partial(nn.Linear, weight_init=init.lecun_uniform, bias_init=0, rng=rng)
         self.dropout = nn.Dropout(0.5)
         self.fc1 = linear(features, 64)

@@ -38,9 +38,11 @@ class VoiceCNN(nn.Network):
     axes = (MelBands(n_mels, fmin, fmax, htk=True), Time(sample_rate, hop_length))
 
     def __init__(self, *, rng=None):
-        initial = dict(weight_init=init.orthogonal, bias_init=0, rng=generator(rng))
-        conv = functools.partial(nn.Conv2d, kernel_size=3, **initial)
-        linear = functools.partial(nn.Linear, **initial)
+        rng = generator(rng)
+        conv = functools.partial(
+            nn.Conv2d, kernel_size=3, weight_init=init.orthogonal, bias_init=0, rng=rng
+        )
+        linear = functools.partial(nn.Linear, weight_init=init.orthogonal, bias_init=0, rng=rng)
         self.conv1 = conv(1, 64)
         self.conv2 = conv(64, 32)
         self.conv3 = conv(32, 128)

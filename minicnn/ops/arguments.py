@@ -41,6 +41,16 @@ def per_axis(operation, name, value, count, minimum=1):
     return tuple(map(int, values))
 
 
+def choice(operation, name, value, choices):
+    """Return what stands for this value in a mapping of all that may be chosen."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(
+            f"{operation}: {name} is {value!r}; it takes {', '.join(others)} or {last}"
+        )
+    return choices[value]
+
+
 def per_side(operation, padding, size, kernel_size, stride, dilation):
     """Return the padding (before, after) of each axis.
 

@@ -111,5 +111,5 @@ def test_the_map_criterion_has_no_label_for_the_rubbish_class():
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="variant 'new' is neither 'paper' nor 'modern'"):
+    with pytest.raises(ValueError, match="variant is 'new'; it takes 'paper' or 'modern'"):
         models.lenet5("new")

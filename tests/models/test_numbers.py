@@ -11,7 +11,7 @@ import pytest
 
 import minicnn as mc
 from minicnn import kernels, models, nn, ops
-from minicnn.models.googlenet import MODULES, auxiliary_cross_entropy
+from minicnn.models.googlenet import auxiliary_cross_entropy
 from minicnn.nn.module import intercept
 
 # name, options, trainable parameters, and where the number is from. "Sum" is the sum over the
@@ -173,7 +173,10 @@ def test_vgg_halves_its_maps_five_times(depth):
 def test_googlenet_of_table_1(variant):
     # Szegedy et al. 2015, table 1, column "output size".
     model = models.googlenet(variant)
-    names = ("conv1", "pool", "conv3", "pool'", *MODULES)
+    inceptions = [
+        f"inception{name}" for name in ("3a", "3b", *(f"4{c}" for c in "abcde"), "5a", "5b")
+    ]
+    names = ("conv1", "pool", "conv3", "pool'", *inceptions)
     assert dict(zip(names, chosen(model, *names), strict=True)) == {
         "conv1": (64, 112, 112), "pool": (64, 56, 56), "conv3": (192, 56, 56),
         "pool'": (192, 28, 28), "inception3a": (256, 28, 28), "inception3b": (480, 28, 28),
