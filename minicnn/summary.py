@@ -65,6 +65,8 @@ class Summary:
         How many numbers are trained, each parameter counted once, used or not.
     fixed : int
         How many numbers are not: buffers, and parameters that require no gradient.
+    unused : int
+        How many numbers the parameters of layers hold that did not run, such as auxiliary heads.
     multiply_adds : int
         The sum over all layers, for one sample.
     size : int [bytes]
@@ -83,11 +85,14 @@ class Summary:
         That of the output, as in its layer.
     stride : tuple of (number or None) or None [samples]
         How far along each axis of the input the outputs lie apart, None where there is only one.
+    slide_hop : int or None
+        As the model's own, see `nn.Network`.
     """
 
     layers: list[LayerSummary]
     trainable: int
     fixed: int
+    unused: int
     multiply_adds: int
     size: int
     peak_activations: int
@@ -96,6 +101,7 @@ class Summary:
     axes: tuple[Time | MelBands | ConstantQ, ...]
     receptive_field: tuple[Number, ...] | None
     stride: tuple[Number | None, ...] | None
+    slide_hop: int | None
 
     @property
     def resolution(self) -> float | None:
@@ -116,15 +122,26 @@ class Summary:
             *(["field spans"] if self.axes else []),
             "stride",
         )
-        rows = [header, *(_cells(layer, self.axes) for layer in self.layers)]
+        rows = [header, *(_cells(layer, self._spans()) for layer in self.layers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_line(cells, widths) for cells in rows]
         rule = "-" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:], rule, *self._totals()])
 
+    def _spans(self):
+        """Return for each axis in units how a field is told: of padding it tells nothing."""
+        return [
+            lambda size, axis=axis, extent=extent: axis.span(min(size, extent))
+            for axis, extent in zip(self.axes, self._extents(), strict=True)
+        ]
+
+    def _extents(self):
+        return self.input_shape[len(self.input_shape) - len(self.axes) :]
+
     def _totals(self):
         return [
             f"{self.trainable:,} trainable parameters",
+            *([f"{self.unused:,} parameters of layers that did not run"] if self.unused else []),
             f"{self.fixed:,} other parameters and buffers",
             f"{self.size:,} bytes for all of them",
             f"{self.multiply_adds:,} multiply-adds per sample",
@@ -136,12 +153,13 @@ class Summary:
         """Return a line on the temporal resolution of the output, if it sees an axis of time."""
         if self.receptive_field is None or self.stride is None:
             return []
-        extents = self.input_shape[len(self.input_shape) - len(self.axes) :]
         for place, axis in enumerate(self.axes):
             if isinstance(axis, Time) and self.receptive_field[place]:
                 if stride := self.stride[place]:
                     return [f"an output every {axis.span(stride)}"]
-                return [f"one output for {axis.span(extents[place])} of sound"]
+                one = f"one output for {axis.span(self._extents()[place])} of sound"
+                hop = self.slide_hop
+                return [one + (f", or every {axis.span(hop)} when it slides" if hop else "")]
         return []
 
 
@@ -215,6 +233,7 @@ def summary(
         layers=record.layers,
         trainable=trainable,
         fixed=sum(tensor.size for tensor in parameters + buffers) - trainable,
+        unused=sum(p.size for p in parameters) - sum(layer.parameters for layer in record.layers),
         multiply_adds=sum(layer.multiply_adds for layer in record.layers),
         size=sum(tensor.data.nbytes for tensor in parameters + buffers),
         peak_activations=record.activations.peak,
@@ -223,6 +242,7 @@ def summary(
         axes=axes,
         receptive_field=record.seen(output)[0],
         stride=record.apart(output),
+        slide_hop=model.slide_hop if isinstance(model, Network) else None,
     )
 
 
@@ -369,9 +389,8 @@ def _first(returned):
     return returned if hasattr(returned, "shape") else None
 
 
-def _cells(layer, axes):
+def _cells(layer, spans):
     """Return a row of the table."""
-    spans = [axis.span for axis in axes]
     return (
         layer.name,
         layer.kind,
@@ -379,7 +398,7 @@ def _cells(layer, axes):
         f"{layer.parameters:,}",
         f"{layer.multiply_adds:,}",
         _per_axis(layer.receptive_field),
-        *([_per_axis(layer.receptive_field, spans)] if axes else []),
+        *([_per_axis(layer.receptive_field, spans)] if spans else []),
         _per_axis(layer.stride),
     )
 

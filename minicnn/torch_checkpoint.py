@@ -20,6 +20,7 @@ import numpy as np
 
 _LARGEST_PICKLE = 2**24  # [bytes] of data.pkl: some 100,000 tensors
 _DEEPEST = 100  # levels of nesting
+_LONGEST_KEY = 100  # parts of a tuple
 _PIECE = 2**20  # [bytes] read at once, so that no record is in memory twice
 
 _STORAGES = {
@@ -211,14 +212,14 @@ class _Pickle:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # one stack for each open mark
         self.memo: dict[int, Any] = {}
-        self.depths: dict[int, tuple[int, Any]] = {}  # by id; the object is held to keep its id
 
     def load(self):
         """Return the object."""
         for name, argument in self.opcodes():
             self.step(name, argument)
         [value] = self.pop(1)
-        self.nest(None, [value])
+        _demand_data([value])
+        _demand_shallow(value)
         return value
 
     def opcodes(self):
@@ -309,38 +310,25 @@ class _Pickle:
     def make_tuple(self, values):
         """Push a tuple, known as no data if anything in it is none."""
         plain = all(type(value) not in _NO_DATA for value in values)
-        made = tuple(values) if plain else _Arguments(values)
-        self.nest(made, values if plain else [])
-        self.stack.append(made)
+        self.stack.append(tuple(values) if plain else _Arguments(values))
 
     def extend(self, values):
         """Append to the list on the stack."""
         target = _typed(self.stack[-1], list)
-        self.nest(target, values)
+        _demand_data(values)
         target.extend(values)
 
     def update(self, items):
         """Set items of the dict on the stack."""
         target = _typed(self.stack[-1], dict)
         for key in items[::2]:
-            for part in key if type(key) is tuple else [key]:
+            parts = key if type(key) is tuple else (key,)
+            if len(parts) > _LONGEST_KEY:
+                raise _RefusalError(f"has a dict with a key of {len(parts)} parts")
+            for part in parts:
                 _typed(part, str, int, float, bool, type(None))
-        self.nest(target, items[1::2])
+        _demand_data(items[1::2])
         target.update(zip(items[::2], items[1::2], strict=True))
-
-    def nest(self, target, values):
-        """Refuse values in `target` that are no data, and nesting beyond any use."""
-        depth = 0
-        for value in values:
-            if type(value) in _NO_DATA:
-                what = value if type(value) is _Name else type(value).__name__.strip("_").lower()
-                raise _RefusalError(f"holds {what}, which is neither a tensor nor plain data")
-            if type(value) in (list, dict, tuple):
-                depth = max(depth, self.depths.get(id(value), (1, None))[0])
-        if depth >= _DEEPEST:
-            raise _RefusalError(f"nests lists, dicts and tuples more than {_DEEPEST} levels deep")
-        if depth >= self.depths.get(id(target), (1, None))[0]:
-            self.depths[id(target)] = depth + 1, target
 
     def storage(self, what, kind, key, location, count):
         """Return the storage that a persistent id names; its location, a device, is ignored."""
@@ -349,6 +337,31 @@ class _Pickle:
             raise _RefusalError(f"is damaged: the pickle takes {kind} for a storage")
         itemsize = {"": 1, "bfloat16": 2}.get(dtype) or np.dtype(dtype).itemsize
         return _Storage(self.records, _typed(key, str), dtype, _count(count) * itemsize)
+
+
+def _demand_data(values):
+    """Refuse values that are no data."""
+    for value in values:
+        if type(value) in _NO_DATA:
+            what = value if type(value) is _Name else type(value).__name__.strip("_").lower()
+            raise _RefusalError(f"holds {what}, which is neither a tensor nor plain data")
+
+
+def _demand_shallow(value):
+    """Refuse nesting beyond any use, and what holds itself; each level counts an object once."""
+    level = _parts([value])
+    for _ in range(_DEEPEST):
+        inner = (part for whole in level for part in _parts(whole))
+        level = list({id(part): part for part in inner}.values())
+        if not level:
+            return
+    raise _RefusalError(f"nests lists, dicts and tuples more than {_DEEPEST} levels deep")
+
+
+def _parts(value):
+    """Return the lists, dicts and tuples in one of them."""
+    parts = value.values() if type(value) is dict else value
+    return [part for part in parts if type(part) in (list, dict, tuple)]
 
 
 def _typed(value, *kinds):

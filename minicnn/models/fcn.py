@@ -7,10 +7,10 @@ Where sources disagree: the poolings of FCN-4 as lecture and paper print them, (
 8) and (4, 8), do not give the shapes printed beside them: they give 48x341, 12x68, 4x8 and 1x1, not
 48x341, 24x85, 12x21 and 1x1. Those belong to FCN-5. The poolings are followed; the variant
 "lecture" has the printed shapes, from poolings (2, 4), (2, 4), (2, 4) and (12, 21). Both have the
-same parameters. FCN-6 and FCN-7 add 1x1 convolutions to FCN-5. Of FCN-3 we know that its last layer
-has 2048 filters; other widths and its poolings are ours. The author's code has ELUs, his slides and
-the paper ReLUs, which are followed; batch normalisation is Keras's, with an epsilon of 1e-3 and 1 %
-of each batch in the running statistics.
+same parameters. FCN-6 and FCN-7 add 1x1 convolutions to FCN-5. The table of FCN-3 was not at hand:
+its widths and poolings are ours. The author's code has ELUs, his slides and the paper ReLUs, which
+are followed; batch normalisation is Keras's, with an epsilon of 1e-3 and 1 % of each batch in the
+running statistics.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class FCN(nn.Network):
         As in `LAYERS`.
     classes : int
     rng : int, Generator or None
-        Draws the filters from He's normal distribution; biases begin at 0.
+        Draws the filters from He's normal distribution and the last layer from Glorot's uniform
+        one; biases begin at 0.
     """
 
     sample_rate = 12_000
@@ -73,16 +74,18 @@ class FCN(nn.Network):
                 for inputs, kind in zip(channels[:-1], layers, strict=True)
             )
         )
-        self.fc = nn.Linear(channels[-1], classes, rng=rng)
-        self.frames_per_point = math.prod(pooling[1] for _, pooling in layers if pooling)
-        self.smallest_shape = (1, self.n_mels, self.frames_per_point)
+        self.fc = nn.Linear(
+            channels[-1], classes, weight_init=init.xavier_uniform, bias_init=0, rng=rng
+        )
+        self.slide_hop = math.prod(pooling[1] for _, pooling in layers if pooling)
+        self.smallest_shape = (1, self.n_mels, self.slide_hop)
 
     def forward(self, x):  # (N, 1, 96, 1366)
         x = self.layers(x)  # (N, filters, 1, 1)
         return self.fc(ops.global_avg_pool(x))  # (N, classes)
 
     def slide(self, x) -> Tensor:
-        """Return logits (N, classes, T // frames_per_point) of music of any length (N, 1, 96, T).
+        """Return logits (N, classes, T // slide_hop) of music of any length (N, 1, 96, T).
 
         The music is one long input, in which every point sees its neighbours where a lone window
         would see the zeros of its padding. So the logits of a point are those of a window that
@@ -103,7 +106,7 @@ class FCN(nn.Network):
 
 
 def layer(inputs: int, filters: int, pooling: tuple[int, int] | None, *, rng) -> nn.Sequential:
-    """Return a convolution, batch normalisation, ReLU, pooling if there is one, and dropout."""
+    """Return a convolution, batch normalisation, ReLU, and pooling with dropout if there is one."""
     size = 3 if pooling else 1
     he = init.kaiming_normal
     modules: OrderedDict[str, nn.Module] = OrderedDict(
@@ -114,8 +117,7 @@ def layer(inputs: int, filters: int, pooling: tuple[int, int] | None, *, rng) ->
         relu=nn.ReLU(),
     )
     if pooling:
-        modules["pool"] = nn.MaxPool2d(pooling)
-    modules["dropout"] = nn.Dropout(0.5)
+        modules |= dict(pool=nn.MaxPool2d(pooling), dropout=nn.Dropout(0.5))
     return nn.Sequential(modules)
 
 

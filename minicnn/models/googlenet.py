@@ -6,15 +6,20 @@ goes in, 1000 logits come out; two auxiliary heads help to train the middle of t
 Where sources disagree: torchvision's third branch has 3x3 filters where the paper has 5x5; its
 convolutions have batch normalisation instead of biases; its stem has no response normalisation, its
 last max pooling is 2x2, its dropout 0.2. The torchvision variant follows all of that, and both have
-torchvision's names of parameters. The paper's "12 times fewer parameters than AlexNet" would be 5
-million; its table adds up to 6,998,552. How weights begin it does not say: its variant takes
-Glorot's distribution and biases of 0.2, as Caffe's reference model does.
+torchvision's names of parameters. Its checkpoint holds both auxiliary heads, and was trained on
+images in another scale than torchvision's other networks: `googlenet("torchvision", auxiliary=True,
+transform_input=True)` takes it. The paper's "12 times fewer parameters than AlexNet" would be 5
+million; its table adds up to 6,998,552. How weights begin the paper does not say: its variant takes
+the distribution that Caffe calls Xavier's, over the fan-in alone, as Caffe's reference model does,
+and biases of 0.2 in the convolutions.
 """
 
 from __future__ import annotations
 
 import functools
 from typing import Any
+
+import numpy as np
 
 from minicnn import nn, ops
 from minicnn.autograd import Tensor
@@ -39,7 +44,7 @@ class Convolution(nn.Module):
             kernel_size,
             stride,
             padding=kernel_size // 2,
-            weight_init=init.xavier_uniform,
+            weight_init=init.lecun_uniform,
             bias_init=0.2,
             rng=rng,
         )
@@ -106,15 +111,17 @@ class AuxiliaryHead(nn.Module):
     pool : Module
         From 14x14 maps to 4x4.
     convolution : Convolution or NormalisedConvolution
+    dense : callable
+        Makes its `nn.Linear` layers.
     rng : int, Generator or None
     """
 
-    def __init__(self, inputs, classes, *, pool, convolution, rng=None):
+    def __init__(self, inputs, classes, *, pool, convolution, dense, rng=None):
         rng = generator(rng)
         self.pool = pool
         self.conv = convolution(inputs, 128, 1, rng=rng)
-        self.fc1 = nn.Linear(128 * 4 * 4, 1024, rng=rng)
-        self.fc2 = nn.Linear(1024, classes, rng=rng)
+        self.fc1 = dense(128 * 4 * 4, 1024, rng=rng)
+        self.fc2 = dense(1024, classes, rng=rng)
         self.dropout = nn.Dropout(0.7)
 
     def forward(self, x):
@@ -135,11 +142,13 @@ class GoogLeNet(nn.Network):
         Whether the two heads are there.
     classes : int
     rng : int, Generator or None
+        Draws the weights from U(-b, b) with b = sqrt(3 / fan-in).
     """
 
     input_shape = (3, 224, 224)
 
     convolution: Any = Convolution
+    dense: Any = functools.partial(nn.Linear, weight_init=init.lecun_uniform, bias_init=0)
     kernel_size = 5
     normalisation: Any = functools.partial(nn.LocalResponseNorm, 5)  # Caffe's alpha, beta and k
     last_pool = 3
@@ -170,11 +179,12 @@ class GoogLeNet(nn.Network):
         self.aux1 = self.aux2 = None
         if auxiliary:
             head = functools.partial(
-                AuxiliaryHead, pool=self.head_pool(), convolution=self.convolution, rng=rng
+                AuxiliaryHead, convolution=self.convolution, dense=self.dense, rng=rng
             )
-            self.aux1, self.aux2 = head(512, classes), head(528, classes)
+            self.aux1 = head(512, classes, pool=self.head_pool())
+            self.aux2 = head(528, classes, pool=self.head_pool())
         self.dropout = nn.Dropout(self.dropout_rate)
-        self.fc = nn.Linear(1024, classes, rng=rng)
+        self.fc = self.dense(1024, classes, rng=rng)
 
     def forward(self, x):  # (N, 3, 224, 224)
         x = self.norm(self.pool(self.conv1(x)))  # (N, 64, 56, 56)
@@ -193,16 +203,40 @@ class GoogLeNet(nn.Network):
 
 
 class TorchvisionGoogLeNet(GoogLeNet):
-    """The network as torchvision builds it: 6,624,904 parameters, 13,004,888 with the heads."""
+    """The network as torchvision builds it: 6,624,904 parameters, 13,004,888 with the heads.
+
+    Parameters
+    ----------
+    transform_input : bool
+        Whether images come normalised by ImageNet's mean and deviation, as torchvision's networks
+        take them, and are to be scaled to [-1, 1], as its checkpoint was trained.
+    auxiliary, classes, rng
+        As for `GoogLeNet`; draws the weights from N(0, 0.01^2).
+    """
 
     smallest_shape = (3, 15, 15)
 
     convolution = NormalisedConvolution
+    dense = functools.partial(nn.Linear, weight_init=functools.partial(init.normal, std=0.01))
     kernel_size = 3
     normalisation = nn.Identity
     last_pool = 2
     head_pool = functools.partial(nn.AdaptiveAvgPool2d, 4)
     dropout_rate = 0.2
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in [0, 1]
+
+    def __init__(self, *, transform_input: bool = False, **options):
+        super().__init__(**options)
+        self.transform_input = transform_input
+
+    def forward(self, x):  # (N, 3, 224, 224)
+        if self.transform_input:
+            mean, deviation = (
+                np.asarray(values, x.dtype, like=x.data).reshape(3, 1, 1)
+                for values in (self.mean, self.deviation)
+            )
+            x = (x * deviation + mean - 0.5) / 0.5
+        return super().forward(x)
 
 
 def auxiliary_cross_entropy(outputs, labels, *, weight: float = 0.3) -> Tensor:
@@ -226,19 +260,14 @@ def auxiliary_cross_entropy(outputs, labels, *, weight: float = 0.3) -> Tensor:
     return loss
 
 
-def build(
-    variant: str = "paper", *, auxiliary: bool = False, classes: int = 1000, rng=None
-) -> nn.Network:
+def build(variant: str = "paper", **options) -> nn.Network:
     """Build GoogLeNet.
 
     Parameters
     ----------
     variant : "paper" or "torchvision"
-    auxiliary : bool
-        Whether the two auxiliary heads are there.
-    classes : int
-    rng : int, Generator or None
-        Draws the weights.
+    **options
+        What `GoogLeNet` or `TorchvisionGoogLeNet` takes.
 
     Raises
     ------
@@ -246,9 +275,7 @@ def build(
         If the variant is neither of the two.
     """
     variants = {"paper": GoogLeNet, "torchvision": TorchvisionGoogLeNet}
-    return arguments.choice("googlenet", "variant", variant, variants)(
-        auxiliary=auxiliary, classes=classes, rng=rng
-    )
+    return arguments.choice("googlenet", "variant", variant, variants)(**options)
 
 
 MODELS = {"googlenet": build}

@@ -8,14 +8,15 @@ Each filter of the first layer looks at the entire frequency range and moves alo
 output has one axis: few numbers, fast to train, but not invariant to transposition.
 
 Where sources disagree: the paper has 128 bands; the baseline's 96, 8 frames and 66 thousand
-parameters are followed. Its batch normalisation is Keras's, with an epsilon of 1e-3 and 1 % of each
-batch in the running statistics. How weights begin is not known; PyTorch's default is taken.
+parameters are followed. Its weights begin as He et al. (2015) have it; its batch normalisation is
+TensorFlow's, with an epsilon of 1e-3 and 1 % of each batch in the running statistics.
 """
 
 from __future__ import annotations
 
 from minicnn import nn, ops
 from minicnn.axes import MelBands, Time
+from minicnn.nn import init
 from minicnn.rng import generator
 
 
@@ -26,7 +27,7 @@ class MelCNN1d(nn.Network):
     ----------
     classes : int
     rng : int, Generator or None
-        Draws every weight and bias from U(-b, b) with b = 1 / sqrt(fan-in).
+        Draws the weights from He's normal distribution; biases begin at 0.
     """
 
     sample_rate = 16_000
@@ -38,13 +39,13 @@ class MelCNN1d(nn.Network):
     axes = (MelBands(n_mels, fmin, fmax), Time(sample_rate, hop_length))
 
     def __init__(self, *, classes: int = 50, rng=None):
-        rng = generator(rng)
+        rng, he = generator(rng), init.kaiming_normal
         self.bn = nn.BatchNorm2d(1, eps=1e-3, momentum=0.01)
-        self.conv1 = nn.Conv2d(1, 32, (self.n_mels, 8), rng=rng)
-        self.conv2 = nn.Conv1d(32, 32, 8, rng=rng)
+        self.conv1 = nn.Conv2d(1, 32, (self.n_mels, 8), weight_init=he, bias_init=0, rng=rng)
+        self.conv2 = nn.Conv1d(32, 32, 8, weight_init=he, bias_init=0, rng=rng)
         self.pool = nn.MaxPool1d(4)
-        self.fc1 = nn.Linear(32 * 9, 100, rng=rng)
-        self.fc2 = nn.Linear(100, classes, rng=rng)
+        self.fc1 = nn.Linear(32 * 9, 100, weight_init=he, bias_init=0, rng=rng)
+        self.fc2 = nn.Linear(100, classes, weight_init=he, bias_init=0, rng=rng)
 
     def forward(self, x):  # (N, 1, 96, 187)
         x = ops.relu(self.conv1(self.bn(x)))  # (N, 32, 1, 180)

@@ -1,8 +1,8 @@
 """A network that hears where notes begin: an edge detector for spectrograms.
 
-Schlueter & Boeck, "Improved musical onset detection with convolutional neural networks", ICASSP
-2014, section 3 and figure 1. Three log-mel spectrograms of 15 frames, of windows of 46, 23 and 93
-ms, go in as channels; out comes one logit, whether a note begins in the middle frame.
+Schlüter & Böck, "Improved musical onset detection with convolutional neural networks", ICASSP 2014,
+section 3 and figure 1. Three log-mel spectrograms of 15 frames, of windows of 46, 23 and 93 ms, go
+in as channels; out comes one logit, whether a note begins in the middle frame.
 
 The first filters are wide in time and narrow in frequency, 7 frames x 3 bands: an onset is a change
 in time. Nothing is pooled in time, so that the answer stays exact to the frame.
@@ -46,6 +46,7 @@ class OnsetCNN(nn.Network):
 
     input_shape = (len(n_ffts), n_mels, n_frames)
     axes = (MelBands(n_mels, fmin, fmax, htk=True), Time(sample_rate, hop_length))
+    slide_hop = 1
 
     def __init__(self, variant: str = "paper", *, rng=None):
         variants = {"paper": (ops.relu, 0.5), "madmom": (ops.tanh, 0.0)}

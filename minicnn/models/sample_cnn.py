@@ -43,7 +43,8 @@ class SampleCNN(nn.Network):
         all with m = 3 and as many modules as turn 59,049 / hop frames into one.
     classes : int
     rng : int, Generator or None
-        Draws the filters from He's uniform distribution; biases begin at 0.
+        Draws the filters from He's uniform distribution and the last layer from Glorot's; biases
+        begin at 0.
 
     Raises
     ------
@@ -67,10 +68,9 @@ class SampleCNN(nn.Network):
     ):
         arguments.per_axis("sample_cnn", "m", m, 1, minimum=2)
         arguments.per_axis("sample_cnn", "n", n, 1)
-        hop = m if hop is None else hop
+        (hop,) = arguments.per_axis("sample_cnn", "hop", m if hop is None else hop, 1)
         window = hop if window is None else window
-        if not window >= hop >= 1:
-            raise ValueError(f"sample_cnn: window {window} and hop {hop}; window >= hop >= 1")
+        arguments.per_axis("sample_cnn", "window", window, 1, minimum=hop)
         self.input_shape = (1, hop * m**n)
         rng = generator(rng)
         first = convolution(1, 128, window, stride=hop, rng=rng)
@@ -81,7 +81,7 @@ class SampleCNN(nn.Network):
         ]
         self.layers = nn.Sequential(first, *modules, convolution(512, 512, 1, rng=rng))
         self.dropout = nn.Dropout(0.5)
-        self.fc = nn.Linear(512, classes, rng=rng)
+        self.fc = nn.Linear(512, classes, weight_init=init.xavier_uniform, bias_init=0, rng=rng)
 
     def forward(self, x):  # (N, 1, 59049)
         # 128 x 19683; 128 x 6561, 128 x 2187, 256 x 729, ..., 256 x 3, 512 x 1; 512 x 1

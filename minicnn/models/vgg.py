@@ -3,11 +3,12 @@
 Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR
 2015, table 1, columns A, B, D and E. An image goes in, 1000 logits come out.
 
-Where sources disagree: the paper starts its deep networks from the trained layers of the shallow
-one; later work showed that it need not be, and like torchvision's, whose names of parameters these
-are, the convolutions here begin as He et al. (2015) have it. Batch normalisation is younger than
-the paper and an option. Images of other sizes than 224x224 are averaged down or stretched to the
-7x7 maps that the classifier takes, as torchvision does.
+Where sources disagree: the paper draws weights from a normal distribution of variance 0.01, starts
+its deep networks from the trained layers of the shallow one, and notes that Glorot's distribution
+makes that needless; torchvision, whose names of parameters these are, draws the filters as He et
+al. (2015) have it, and is followed. Batch normalisation is younger than the paper and an option.
+Images of other sizes than 224x224 are averaged down or stretched to the 7x7 maps that the
+classifier takes, as torchvision does.
 """
 
 from __future__ import annotations

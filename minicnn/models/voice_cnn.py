@@ -1,6 +1,6 @@
 """A network that hears whether somebody sings.
 
-Schlueter & Grill, "Exploring data augmentation for improved singing voice detection with neural
+Schlüter & Grill, "Exploring data augmentation for improved singing voice detection with neural
 networks", ISMIR 2015, section 4. A log-mel spectrogram of 115 frames, 1.6 s, goes in: it takes a
 wide context to hear vibrato. Out comes one logit, whether there is a voice in the middle frame.
 
@@ -36,6 +36,7 @@ class VoiceCNN(nn.Network):
 
     input_shape = (1, n_mels, n_frames)
     axes = (MelBands(n_mels, fmin, fmax, htk=True), Time(sample_rate, hop_length))
+    slide_hop = 1
 
     def __init__(self, *, rng=None):
         rng = generator(rng)
@@ -70,6 +71,7 @@ class VoiceCNN(nn.Network):
         They are those of the windows one by one. Where `forward` keeps every third frame after a
         pooling, all frames are kept here and the layers behind it skip two of three, so that
         neighbours share what they have in common; the dense layers move along as convolutions.
+        Memory grows with T: cut longer recordings into parts that overlap by 114 frames.
 
         Parameters
         ----------

@@ -20,8 +20,23 @@ _BLOCK = 1 << 20
 
 
 def draw(how: Callable | float, shape, *, rng=None) -> np.ndarray:
-    """Return `how(shape, rng=rng)`, or the number everywhere where `how` is one."""
-    return how(shape, rng=rng) if callable(how) else constant(shape, how)
+    """Return `how(shape, rng=rng)`, or the number everywhere where `how` is one.
+
+    Raises
+    ------
+    TypeError
+        If `how` is neither a function nor a number.
+    ValueError
+        If the function returns another shape.
+    """
+    if not callable(how):
+        if not isinstance(how, (int, float, np.number)):
+            raise TypeError(f"init: {how!r} is neither a function of a shape nor a number")
+        return constant(shape, how)
+    values = np.asarray(how(shape, rng=rng), np.float32)
+    if values.shape != tuple(shape):
+        raise ValueError(f"init: {how!r} returns {values.shape} where {tuple(shape)} is asked for")
+    return values
 
 
 def constant(shape, value: float) -> np.ndarray:

@@ -21,11 +21,14 @@ class Network(Module):
         every size is fixed.
     axes : tuple of Time, MelBands or ConstantQ
         What the axes after the channels measure, see `minicnn.axes`; empty for images.
+    slide_hop : int or None
+        From one output of `slide` to the next, in steps of the last axis; None without `slide`.
     """
 
     input_shape: tuple[int, ...]
     smallest_shape: tuple[int, ...] | None = None
     axes: tuple[Any, ...] = ()
+    slide_hop: int | None = None
 
     def __call__(self, x, **options):
         """Check the input, then run `forward`.
@@ -50,6 +53,8 @@ class Network(Module):
         """
         x = x if isinstance(x, Tensor) else Tensor(x)
         name = type(self).__name__
+        if not hasattr(self, "input_shape"):
+            raise AttributeError(f"{name}: a Network must say its input_shape")
         least = self.smallest_shape or self.input_shape
         free = [a != b for a, b in zip(least, self.input_shape, strict=True)]
         free[-1] = free[-1] or sliding
@@ -58,11 +63,11 @@ class Network(Module):
             for extent, low, may_grow in zip(x.shape[1:], least, free, strict=True)
         ):
             raise ValueError(f"{name}: x is {x.shape}; it takes {self._takes(least, free)}")
-        dtype = next(self.parameters()).dtype
-        if x.dtype != dtype:
+        weight = next(self.parameters(), x)
+        if x.dtype != weight.dtype:
             raise TypeError(
-                f"{name}: x is {x.shape} of {x.dtype}; its weights are {dtype}, and it takes "
-                f"{self._takes(least, free)} of {dtype}"
+                f"{name}: x is {x.shape} of {x.dtype}; its weights are {weight.dtype}, "
+                f"and it takes {self._takes(least, free)} of {weight.dtype}"
             )
         return x
 

@@ -43,7 +43,8 @@ def per_axis(operation, name, value, count, minimum=1):
 
 def choice(operation, name, value, choices):
     """Return what stands for this value in a mapping of all that may be chosen."""
-    if value not in choices:
+    # A list has no hash, and True would pass for 1.
+    if type(value) not in (str, int) or value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(
             f"{operation}: {name} is {value!r}; it takes {', '.join(others)} or {last}"

@@ -49,7 +49,7 @@ PARAMETERS = [
     ("sample_cnn", dict(m=2, n=13), 1_872_818, "sum"),
     ("recommender", {}, 9_393_704, "sum"),
     ("onset_cnn", {}, 289_693, "sum"),
-    ("voice_cnn", {}, 1_408_225, "Schlueter & Grill 2015: 1.41 million"),
+    ("voice_cnn", {}, 1_408_225, "Schlüter & Grill 2015: 1.41 million"),
     ("spiral_cnn", dict(arch=1), 35_944, "Lostanlen & Cella 2016, table 2: 36k"),
     ("spiral_cnn", dict(arch=2), 19_720, "table 2: 20k"),
     ("spiral_cnn", dict(arch=3), 55_080, "table 2: 55k"),
@@ -342,7 +342,7 @@ def test_onset_cnn_of_the_lectures_slide():
 
 
 def test_voice_cnn_of_section_4():
-    # Schlueter & Grill 2015 and their code, time first: 113x78, 111x76, 37x25, 35x23, 33x21, 11x7.
+    # Schlüter & Grill 2015 and their code, time first: 113x78, 111x76, 37x25, 35x23, 33x21, 11x7.
     model = models.voice_cnn()
     assert model.input_shape == (1, 80, 115)  # the slide: 80-bin mel spec x 115 frames
     assert round(model.axes[1].milliseconds(115), -2) == 1600  # the slide: 1.6 sec
