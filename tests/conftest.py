@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -16,3 +17,11 @@ if os.environ.get("CI"):
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     mc.manual_seed(0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Weights of zeros, for tests that look at shapes and names: large ones take a second."""
+    monkeypatch.setattr(
+        mc.nn.init, "draw", lambda how, shape, *, rng=None: np.zeros(shape, np.float32)
+    )

@@ -454,3 +454,23 @@ def test_a_network_takes_what_it_says_and_refuses_the_rest_with_its_shape():
     network.to(np.float64)
     with pytest.raises(TypeError, match=r"of float32; its weights are float64"):
         network(np.zeros((2, 4, 10), np.float32))
+
+
+def test_what_a_layer_cannot_begin_with_is_refused():
+    with pytest.raises(TypeError, match="init: 'kaiming' is neither a function of a shape nor a"):
+        nn.Conv2d(1, 2, 3, weight_init="kaiming")
+    with pytest.raises(ValueError, match=r"returns \(3,\) where \(2, 1, 3, 3\) is asked for"):
+        nn.Conv2d(1, 2, 3, weight_init=lambda shape, rng: np.zeros(3))
+    layer = nn.Linear(3, 2, weight_init=lambda shape, rng: np.ones(shape))
+    assert layer.weight.dtype == np.float32
+
+
+def test_a_network_says_its_input_shape():
+    class Silent(nn.Network):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(AttributeError, match="Silent: a Network must say its input_shape"):
+        Silent()(np.zeros((1, 2), np.float32))
+    Silent.input_shape = (2,)
+    assert Silent()(np.zeros((1, 2), np.float32)).shape == (1, 2)

@@ -35,10 +35,22 @@ class Entry:
     def build(self, rng: int = 0) -> nn.Network:
         return models.create(self.name, **self.options, rng=rng)
 
-    def x(self, model: nn.Network, distinct: bool = False) -> np.ndarray:
+    def state(self) -> dict[str, np.ndarray]:
+        """Return a state in which normalisation is no identity, as it would be in a new model."""
+        rng = np.random.default_rng(3)
+        state = {}
+        for name, array in self.build().state_dict().items():
+            if name.endswith("running_var"):
+                array = rng.uniform(0.5, 2, array.shape)
+            elif array.ndim == 1:
+                array = array + rng.normal(0, 0.1, array.shape)
+            state[name] = np.asarray(array, np.int64 if array.dtype.kind == "i" else np.float32)
+        return state
+
+    def x(self, model: nn.Network, seed: int = 0, *, distinct: bool = False) -> np.ndarray:
         """Return a batch of noise; in a distinct one, each sample has a level of its own."""
         shape = (self.batch, *(self.shape or model.input_shape))
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(seed)
         noise = rng.standard_normal(shape, np.float32)
         if not distinct:
             return noise
@@ -79,30 +91,30 @@ ENTRIES = [
     Entry("googlenet", "classes", batch=2, rate=3e-4, slow=True),
     Entry("googlenet", "classes", dict(auxiliary=True), batch=2, rate=3e-4, slow=True),
     Entry("googlenet", "classes", dict(variant="torchvision"), IMAGE),
-    Entry("googlenet", "classes", dict(variant="torchvision", auxiliary=True), IMAGE),
+    Entry("googlenet", "classes", dict(variant="torchvision", auxiliary=True), IMAGE, slow=True),
     Entry("resnet18", "classes", shape=IMAGE),
     Entry("resnet34", "classes", shape=IMAGE, slow=True),
     Entry("resnet50", "classes", shape=IMAGE, slow=True),
     Entry("mel_cnn_1d", "tags"),
-    Entry("mel_cnn_2d", "tags"),
+    Entry("mel_cnn_2d", "tags", slow=True),
     Entry("mel_cnn_2d", "tags", dict(filters=32)),
     *(Entry(f"fcn{depth}", "tags", batch=2, slow=True) for depth in (3, 4, 5)),
     Entry("fcn4", "tags", dict(variant="lecture"), batch=2, slow=True),
     *(Entry(f"fcn{depth}", "tags", rate=3e-3, slow=True) for depth in (6, 7)),
-    Entry("sample_cnn", "tags", rate=4e-3),
-    Entry("sample_cnn", "tags", dict(m=2, n=13), rate=4e-3),
+    Entry("sample_cnn", "tags", rate=4e-3, slow=True),
+    Entry("sample_cnn", "tags", dict(m=2, n=13), rate=4e-3, slow=True),
     Entry("sample_cnn", "tags", dict(m=3, n=5, window=729, hop=243)),
     Entry("recommender", "factors", rate=3e-4),
     Entry("onset_cnn", "tags", batch=16, rate=4e-3),
     Entry("onset_cnn", "tags", dict(variant="madmom"), batch=16, rate=4e-3),
-    Entry("voice_cnn", "tags", batch=4),
+    Entry("voice_cnn", "tags", batch=8),
     *(Entry("spiral_cnn", "classes", dict(arch=arch)) for arch in range(1, 9)),
+    Entry("crepe", "tags", dict(capacity="tiny"), rate=4e-3),
     *(
-        Entry("crepe", "tags", dict(capacity=capacity), rate=4e-3)
-        for capacity in ("tiny", "small", "medium", "large")
+        Entry("crepe", "tags", dict(capacity=capacity), rate=4e-3, slow=True)
+        for capacity in ("small", "medium", "large", "full")
     ),
-    Entry("crepe", "tags", rate=4e-3, slow=True),
-    Entry("deep_salience", "tags", shape=(6, 360, 3), batch=2, rate=1e-2),
+    Entry("deep_salience", "tags", shape=(6, 360, 3), batch=2, rate=1e-2, slow=True),
 ]
 
 every_entry = pytest.mark.parametrize(

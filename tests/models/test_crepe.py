@@ -55,6 +55,13 @@ def test_weights_are_taken_from_a_file_of_either_kind(tmp_path):
         assert all(np.array_equal(a, state[key]) for key, a in model.state_dict().items())
 
 
+@pytest.mark.parametrize("nothing", [False, None])
+def test_without_a_file_the_weights_are_drawn(nothing):
+    drawn = models.crepe("tiny", rng=0).state_dict()
+    model = models.crepe("tiny", pretrained=nothing, rng=0)
+    assert all(np.array_equal(a, drawn[name]) for name, a in model.state_dict().items())
+
+
 def test_weights_of_another_capacity_are_refused(tmp_path):
     mc.save(tmp_path / "tiny.safetensors", models.crepe("tiny").state_dict())
     with pytest.raises(ValueError, match=r"load_state_dict: Crepe: .*conv1.weight is \(256, "):

@@ -68,7 +68,7 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "options", "count", "source"), PARAMETERS)
-def test_a_model_has_the_parameters_of_its_paper(name, options, count, source):
+def test_a_model_has_the_parameters_of_its_paper(name, options, count, source, undrawn):
     model = models.create(name, **options)
     assert sum(parameter.size for parameter in model.parameters()) == count, source
 
@@ -158,7 +158,7 @@ def test_alexnet_begins_as_section_5_says():
 
 
 @pytest.mark.parametrize("depth", [11, 13, 16, 19])
-def test_vgg_halves_its_maps_five_times(depth):
+def test_vgg_halves_its_maps_five_times(depth, undrawn):
     # Simonyan & Zisserman 2015, table 1: a pooling after each stage of 64 to 512 channels.
     model = models.create(f"vgg{depth}")
     found = shapes(model)
@@ -184,6 +184,15 @@ def test_googlenet_of_table_1(variant):
         "inception4d": (528, 14, 14), "inception4e": (832, 14, 14), "inception5a": (832, 7, 7),
         "inception5b": (1024, 7, 7),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", ["paper", "torchvision"])
+def test_googlenets_heads_average_to_4x4_as_section_5_says(variant):
+    # Szegedy et al. 2015, section 5: 4x4x512 on 4a and 4x4x528 on 4d.
+    model = models.googlenet(variant, auxiliary=True)
+    for head, channels in ((model.aux1, 512), (model.aux2, 528)):
+        maps = mc.Tensor(np.zeros((1, channels, 14, 14), np.float32))
+        assert head.pool(maps).shape == (1, channels, 4, 4)
 
 
 def test_googlenets_heads_join_the_loss_with_a_weight_of_0_3():
@@ -362,9 +371,17 @@ def test_spiral_cnn_of_section_5():
         "spiral.conv1.0": (22, 124), "spiral.conv1.1": (22, 124), "spiral.conv1.2": (22, 124),
         "spiral.conv2": (3, 20),
     }  # fmt: skip
-    assert {name: found[name][1:] for name in ("plane", "line", "spiral")} == {
-        "plane": (8, 4), "line": (1, 4), "spiral": (1, 4)
-    }  # fmt: skip
+    pooled = (
+        "plane.pool",
+        "plane.pool'",
+        "line.pool1",
+        "line.pool2",
+        "spiral.pool",
+        "spiral.pool'",
+    )
+    assert [found[name][1:] for name in pooled] == [
+        (30, 24), (8, 4), (1, 24), (1, 4), (7, 24), (1, 4)
+    ]  # fmt: skip
 
 
 def test_the_spiral_sees_bins_an_octave_apart_and_no_other():
@@ -442,7 +459,14 @@ def glorot(fan_in, fan_out):
     [
         ("vgg11", {}, "features.3.weight", he(128 * 9), 0.0),
         ("vgg11", {}, "classifier.3.weight", 0.01, 0.0),
-        ("googlenet", {}, "inception3a.branch2.1.conv.weight", glorot(96 * 9, 128 * 9), 0.2),
+        ("googlenet", {}, "inception3a.branch2.1.conv.weight", np.sqrt(1 / (96 * 9)), 0.2),
+        ("googlenet", {}, "fc.weight", np.sqrt(1 / 1024), 0.0),
+        ("googlenet", dict(variant="torchvision"), "conv3.conv.weight", 0.01, None),
+        ("googlenet", dict(variant="torchvision"), "fc.weight", 0.01, None),
+        ("mel_cnn_1d", {}, "conv2.weight", he(32 * 8), 0.0),
+        ("mel_cnn_2d", {}, "layers.1.conv.weight", he(128 * 9), 0.0),
+        ("fcn4", {}, "fc.weight", glorot(2048, 50), 0.0),
+        ("sample_cnn", {}, "fc.weight", glorot(512, 50), 0.0),
         ("resnet34", {}, "layer2.0.conv1.weight", he(128 * 9), None),
         ("fcn4", {}, "layers.1.conv.weight", he(128 * 9), 0.0),
         ("sample_cnn", {}, "layers.4.conv.weight", he(256 * 3), 0.0),
@@ -466,8 +490,96 @@ def test_the_voice_network_begins_with_orthogonal_filters():
         assert np.allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("alexnet", [0.5]),  # Krizhevsky et al. 2012, section 4.2
+        ("vgg16", [0.5, 0.5]),  # Simonyan & Zisserman 2015, section 3.1
+        ("googlenet", [0.4]),  # Szegedy et al. 2015, section 6, and 0.7 in the heads
+        ("mel_cnn_2d", [0.25, 0.25, 0.25, 0.25, 0.5]),
+        ("fcn4", [0.5] * 4),
+        ("fcn7", [0.5] * 5),
+        ("sample_cnn", [0.5]),
+        ("recommender", [0.5]),
+        ("onset_cnn", [0.5]),
+        ("voice_cnn", [0.5]),
+        ("spiral_cnn", [0.5]),
+        ("crepe", [0.25]),
+    ],
+)
+def test_dropout_has_the_papers_rate(name, rates, undrawn):
+    modules = models.create(name).modules()
+    assert [module.p for module in modules if isinstance(module, nn.Dropout)] == rates
+
+
+def batch_norm(name):
+    kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return [f"{name}.{kind}" for kind in kinds]
+
+
+def both(*names):
+    return [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+
+
+def test_the_names_of_parameters_are_torchvisions(undrawn):
+    def names(name, **options):
+        return list(models.create(name, **options).state_dict())
+
+    convolutions = (f"features.{i}" for i in (0, 3, 6, 8, 10))
+    dense = (f"classifier.{i}" for i in (1, 4, 6))
+    assert names("alexnet", variant="torchvision") == both(*convolutions, *dense)
+    convolutions = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    dense = (f"classifier.{i}" for i in (0, 3, 6))
+    assert names("vgg16") == both(*(f"features.{i}" for i in convolutions), *dense)
+    normalised = []
+    for i in (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40):
+        normalised += both(f"features.{i}") + batch_norm(f"features.{i + 1}")
+    dense = both(*(f"classifier.{i}" for i in (0, 3, 6)))
+    assert names("vgg16", batch_norm=True) == normalised + dense
+
+    expected = ["conv1.weight", *batch_norm("bn1")]
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        for i in range(blocks):
+            block = f"layer{stage}.{i}"
+            for layer in (1, 2, 3):
+                expected += [f"{block}.conv{layer}.weight", *batch_norm(f"{block}.bn{layer}")]
+            if i == 0:
+                expected += [f"{block}.downsample.0.weight", *batch_norm(f"{block}.downsample.1")]
+    assert names("resnet50") == expected + both("fc")
+
+    branches = ("branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1")
+    modules = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+    blocks = [f"inception{module}.{branch}" for module in modules for branch in branches]
+    expected = []
+    for block in ("conv1", "conv2", "conv3", *blocks):
+        expected += [f"{block}.conv.weight", *batch_norm(f"{block}.bn")]
+    for head in ("aux1", "aux2"):
+        expected += [f"{head}.conv.conv.weight", *batch_norm(f"{head}.conv.bn")]
+        expected += both(f"{head}.fc1", f"{head}.fc2")
+    found = names("googlenet", variant="torchvision", auxiliary=True)
+    assert sorted(found) == sorted(expected + both("fc"))
+
+
+def test_googlenet_scales_images_for_torchvisions_checkpoint():
+    scaled = models.googlenet("torchvision", transform_input=True, rng=0).eval()
+    plain = models.googlenet("torchvision", rng=0).eval()
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+    mean, deviation = np.array(scaled.mean), np.array(scaled.deviation)
+    pixels = x * deviation[:, None, None] + mean[:, None, None]  # in [0, 1]
+    with mc.no_grad():
+        expected = plain((2 * pixels - 1).astype(np.float32)).data
+        assert np.allclose(scaled(x).data, expected, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", models.available())
-def test_every_model_tells_what_it_is_within_a_second(name):
+def test_no_two_weights_of_a_model_are_drawn_alike(name):
+    weights = [a.ravel() for a in models.create(name, rng=0).state_dict().values() if a.ndim > 1]
+    begin = [tuple((w[:4] / abs(w[:4]).max()).round(4)) for w in weights if name != "lenet5"]
+    assert len(set(begin)) == len(begin)
+
+
+@pytest.mark.parametrize("name", models.available())
+def test_every_model_tells_what_it_is_within_a_second(name, undrawn):
     model = models.create(name)
     start = time.perf_counter()
     table = mc.summary(model)
@@ -511,8 +623,29 @@ def test_the_receptive_field_of_a_layer_is_told_in_milliseconds_and_pitch(name, 
 
 
 @pytest.mark.parametrize(
-    ("name", "milliseconds"), [("deep_salience", 256 / 22.05), ("sample_cnn", None)]
+    ("name", "milliseconds", "text"),
+    [
+        ("deep_salience", 256 / 22.05, "an output every 11.6 ms"),
+        ("sample_cnn", None, "one output for 2,678 ms of sound"),
+        ("crepe", None, "one output for 64 ms of sound"),
+        ("onset_cnn", None, "one output for 150 ms of sound, or every 10 ms when it slides"),
+        ("voice_cnn", None, "one output for 1,643 ms of sound, or every 14.3 ms when it slides"),
+        ("fcn4", None, "one output for 29,141 ms of sound, or every 27,307 ms when it slides"),
+    ],
 )
-def test_the_temporal_resolution_of_the_output(name, milliseconds):
-    resolution = mc.summary(models.create(name)).resolution
-    assert resolution == (None if milliseconds is None else pytest.approx(milliseconds))
+def test_the_temporal_resolution_of_the_output(name, milliseconds, text):
+    table = mc.summary(models.create(name))
+    assert table.resolution == (None if milliseconds is None else pytest.approx(milliseconds))
+    assert str(table).splitlines()[-1] == text
+
+
+def test_a_field_that_reaches_into_the_padding_spans_no_more_than_the_input():
+    last = str(mc.summary(models.crepe("tiny"))).splitlines()[-8]
+    assert "17156" in last
+    assert "  64 ms  " in last
+
+
+def test_auxiliary_heads_that_do_not_run_are_told_of(undrawn):
+    table = mc.summary(models.googlenet(auxiliary=True))
+    assert table.unused == 13_378_280 - 6_998_552
+    assert "6,379,728 parameters of layers that did not run" in str(table)
