@@ -107,7 +107,7 @@ ENTRIES = [
     Entry("recommender", "factors", rate=3e-4),
     Entry("onset_cnn", "tags", batch=16, rate=4e-3),
     Entry("onset_cnn", "tags", dict(variant="madmom"), batch=16, rate=4e-3),
-    Entry("voice_cnn", "tags", batch=8),
+    Entry("voice_cnn", "tags", batch=8, slow=True),
     *(Entry("spiral_cnn", "classes", dict(arch=arch)) for arch in range(1, 9)),
     Entry("crepe", "tags", dict(capacity="tiny"), rate=4e-3),
     *(
