@@ -1,0 +1,147 @@
+"""The compiled kernels: the same bits for any number of threads, from anywhere, and in bounds."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import minicnn as mc
+from minicnn import kernels
+
+WINDOWS = dict(kernel_size=(3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
+
+
+def images(seed=0):
+    return np.random.default_rng(seed).standard_normal((4, 24, 61, 67), np.float32)
+
+
+def everything(x):
+    """Return what all compiled kernels make of some images."""
+    cpu, c = kernels.cpu, x.shape[1]
+    w, b = np.linspace(1, 2, c, dtype=np.float32), np.linspace(-1, 1, c, dtype=np.float32)
+    y, mean, variance = cpu.batch_norm(x, w, b, 1e-5)
+    largest, index = cpu.max_pool2d(x, **WINDOWS, dilation=(1, 1))
+    average = cpu.avg_pool2d(x, **WINDOWS, counted=((0, 0), (0, 0)))
+    size = x.shape[2:]
+    weights, m, v = ([np.zeros_like(x), np.zeros(7, np.float32)] for _ in range(3))
+    slopes = [x, np.ones(7, np.float32)]
+    cpu.adam_step(
+        weights, slopes, m, v,
+        step=1, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, decoupled=False,
+    )  # fmt: skip
+    moved = [np.ones_like(x)]
+    cpu.sgd_step(
+        moved, [x], [x.copy()], lr=0.1, momentum=0.9, dampening=0, weight_decay=0, nesterov=True
+    )
+    return [
+        y, mean, variance, largest, index, average, *weights, *m, *v, *moved,
+        *cpu.batch_norm_grad(y, x, w, mean, variance, 1e-5),
+        *cpu.batch_norm_inference_grad(y, x, w, mean, variance, 1e-5),
+        cpu.max_pool2d_grad(largest, index, size, **WINDOWS, dilation=(1, 1)),
+        cpu.avg_pool2d_grad(average, size, **WINDOWS, counted=((0, 0), (0, 0))),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def threads():
+    before = mc.get_num_threads()
+    yield mc.set_num_threads
+    mc.set_num_threads(before)
+
+
+def equal(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_number_of_threads_does_not_change_a_bit(threads):
+    x = images()
+    threads(1)
+    alone = everything(x)
+    for count in (2, 3, 7):
+        threads(count)
+        assert equal(everything(x), alone)
+
+
+def test_several_python_threads_may_call_at_once(threads):
+    threads(2)
+    inputs = [images(seed) for seed in range(4)]
+    expected = [everything(x) for x in inputs]
+    wrong = []
+
+    def work(i):
+        for _ in range(3):
+            if not equal(everything(inputs[i]), expected[i]):
+                wrong.append(i)
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_a_child_that_forks_has_threads_of_its_own():
+    script = """
+import os, sys, warnings
+import numpy as np
+import minicnn as mc
+from minicnn import kernels
+warnings.simplefilter("ignore")  # of a fork beside threads, which is what is tried here
+mc.set_num_threads(2)
+x, one = np.ones((4, 64, 64, 64), np.float32), np.ones(64, np.float32)
+norm = lambda: kernels.cpu.batch_norm_inference(x, one, one, one, one, 0.0)
+assert (norm() == 1).all()
+child = os.fork()
+if child == 0:
+    os._exit(0 if (norm() == 1).all() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_numba_is_imported_with_the_first_kernel_that_needs_it():
+    script = """
+import sys
+import numpy as np
+import minicnn as mc
+mc.ops.relu(np.ones(3, np.float32))
+assert "numba" not in sys.modules
+mc.ops.max_pool2d(np.ones((1, 1, 4, 4), np.float32), 2)
+assert "numba" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_arrays_with_gaps_are_updated_in_place():
+    w, dw, m, v = (np.ones((4, 6), np.float32)[:, ::2] for _ in range(4))
+    options = dict(lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0, decoupled=False)
+    kernels.cpu.adam_step([w], [dw], [m], [v], step=1, **options)
+    assert (w < 1).all()
+    assert (w.base[:, 1::2] == 1).all()
+
+
+def test_what_cannot_be_kept_on_disk_is_compiled_all_the_same(monkeypatch):
+    from minicnn.kernels.cpu import compiled
+
+    njit = compiled.njit
+
+    def without_disk(**options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(compiled, "njit", without_disk)
+    assert compiled.compiled()(lambda x: x + 1)(2) == 3
+
+
+@pytest.mark.parametrize("x", [[np.nan, 1, np.nan, 2], [-np.inf] * 4, [1, 3, 3, 2], [-1, np.nan]])
+def test_the_maximum_is_the_first_of_the_largest_or_of_nan(x):
+    x = np.array(x, np.float32)[None, None, None]
+    options = dict(kernel_size=(1, x.size), stride=(1, 1), padding=((0, 0), (0, 0)))
+    for implementation in (kernels.cpu, kernels.reference):
+        y, index = implementation.max_pool2d(x, **options, dilation=(1, 1))
+        assert np.array_equal(y.ravel(), [x.max()], equal_nan=True)
+        assert index.ravel().tolist() == [int(x.argmax())]
