@@ -1,8 +1,8 @@
 """Arrays in, arrays out: every operation of a CNN and its gradients, for each kind of array.
 
 `reference` is the definition, `cpu` the fast version for NumPy arrays, as far as there is one. Both
-have the same files, the same function names and the same signatures. `outline` computes nothing and returns the shapes
-only. Nothing here knows of tensors.
+have the same files, the same function names and the same signatures. `outline` computes nothing and
+returns the shapes only. Nothing here knows of tensors.
 
 Two conventions hold in every file: what belongs to height and width comes as a pair, padding as a
 pair of pairs ((top, bottom), (left, right)); and arguments were checked by the caller.
