@@ -145,3 +145,22 @@ def test_the_maximum_is_the_first_of_the_largest_or_of_nan(x):
         y, index = implementation.max_pool2d(x, **options, dilation=(1, 1))
         assert np.array_equal(y.ravel(), [x.max()], equal_nan=True)
         assert index.ravel().tolist() == [int(x.argmax())]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_tap_that_meets_nothing_but_padding_is_left_out(stride, dilation):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5), np.float32)
+    sides = 6 * dilation
+    windows = dict(
+        kernel_size=(13, 13), stride=(stride, stride), padding=((sides, sides), (sides, sides))
+    )
+    y, index = kernels.cpu.max_pool2d(x, **windows, dilation=(dilation, dilation))
+    expected, place = kernels.reference.max_pool2d(x, **windows, dilation=(dilation, dilation))
+    assert np.array_equal(y, expected)
+    assert np.array_equal(index, place)
+    if dilation == 1:
+        counted = ((0, 0), (0, 0))
+        y = kernels.cpu.avg_pool2d(x, **windows, counted=counted)
+        expected = kernels.reference.avg_pool2d(x, **windows, counted=counted)
+        assert np.allclose(y, expected, rtol=1e-5)
