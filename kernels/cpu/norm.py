@@ -28,22 +28,10 @@ def batch_norm_inference(x, w, b, mean, variance, eps):
 
 def batch_norm_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    return _gradients(dy, x, w, mean, variance, eps, x.size // x.shape[1])
-
-
-def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
-    """Return the gradients of x, w and b, where mean and variance are constants."""
-    return _gradients(dy, x, w, mean, variance, eps, np.inf)
-
-
-def _gradients(dy, x, w, mean, variance, eps, count):
-    """Return the gradients; statistics of infinitely many values do not move with any of them."""
     rows, slopes, dx = _rows(x), _rows(dy), np.empty(x.shape, x.dtype)
-    results, c = _rows(dx), x.shape[1]
+    results, count = _rows(dx), x.size // x.shape[1]
     deviation = np.sqrt(variance + eps)
-    dw, db = np.empty(c), np.empty(c)
-    in_parts(lambda a, o: _sums(slopes, rows, mean, dw, db, a, o), c, 2 * x.size)
-    dw /= deviation
+    dw, db = _parameter_gradients(slopes, rows, mean, deviation)
     scale = w / deviation
     shift = (scale * db / count).astype(x.dtype)
     tilt = (scale * dw / count / deviation).astype(x.dtype)
@@ -51,8 +39,27 @@ def _gradients(dy, x, w, mean, variance, eps, count):
     def some(start, stop):
         _input_gradient(slopes, rows, results, mean, scale, shift, tilt, start, stop)
 
-    in_parts(some, c, 3 * x.size)
+    in_parts(some, x.shape[1], 3 * x.size)
     return dx, dw.astype(x.dtype), db.astype(x.dtype)
+
+
+def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
+    """Return the gradients of x, w and b, where mean and variance are constants."""
+    slopes, dx = _rows(dy), np.empty(x.shape, x.dtype)
+    results, deviation = _rows(dx), np.sqrt(variance + eps)
+    dw, db = _parameter_gradients(slopes, _rows(x), mean, deviation)
+    scale, nothing = w / deviation, np.zeros_like(mean)
+    in_parts(
+        lambda a, o: _affine(slopes, results, nothing, scale, nothing, a, o), x.shape[1], 2 * x.size
+    )
+    return dx, dw.astype(x.dtype), db.astype(x.dtype)
+
+
+def _parameter_gradients(dy, x, mean, deviation):
+    """Return the gradients of w and b in float64, from rows."""
+    dw, db = np.empty(len(mean)), np.empty(len(mean))
+    in_parts(lambda a, o: _sums(dy, x, mean, dw, db, a, o), len(mean), 2 * x.size)
+    return dw / deviation, db
 
 
 def _rows(x):

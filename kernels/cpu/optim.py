@@ -17,7 +17,7 @@ def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov
         constants = map(number, (lr, momentum, 1 - dampening, weight_decay))
         _sgd(*arrays, *constants, velocity is not None, nesterov)
 
-    lists = [w, dw, dw if velocity is None else velocity]  # the last is not looked at then
+    lists = [w, dw, w if velocity is None else velocity]  # the last is not looked at then
     for rest in _everywhere(update, lists):
         kept = None if velocity is None else rest[2]
         reference.sgd_step(rest[0], rest[1], kept, **options, nesterov=nesterov)
@@ -38,10 +38,14 @@ def adam_step(w, dw, m, v, *, step, lr, beta1, beta2, eps, weight_decay, decoupl
 
 
 def _everywhere(update, lists):
-    """Update the arrays at the same place of all lists; yield, as lists, those with gaps."""
+    """Update the arrays at the same place of all lists; yield, as lists, those not of one layout.
+
+    The loops below trust that arrays are as long as each other: others are for the reference, which
+    broadcasts them or says what is wrong.
+    """
     chunks = []
     for arrays in zip(*lists, strict=True):
-        if not all(array.flags.c_contiguous for array in arrays):
+        if not all(_of_layout(array, arrays[0]) for array in arrays):
             yield [[array] for array in arrays]
             continue
         flat = [array.reshape(-1) for array in arrays]
@@ -55,10 +59,16 @@ def _everywhere(update, lists):
     in_parts(some, len(chunks), sum(chunk[0].size for chunk in chunks))
 
 
+def _of_layout(array, first):
+    """Return whether an array is without gaps and like the first."""
+    same = array.shape == first.shape and array.dtype == first.dtype
+    return same and array.flags.c_contiguous and array.dtype.isnative
+
+
 @compiled(error_model="numpy")
 def _sgd(w, dw, velocity, lr, momentum, share, weight_decay, kept, nesterov):
     for i in range(w.size):
-        step = dw[i] + weight_decay * w[i]
+        step = dw[i] + weight_decay * w[i] if weight_decay else dw[i]  # 0 * inf is NaN
         if kept:
             velocity[i] = momentum * velocity[i] + share * step
             step = step + momentum * velocity[i] if nesterov else velocity[i]
@@ -69,7 +79,7 @@ def _sgd(w, dw, velocity, lr, momentum, share, weight_decay, kept, nesterov):
 def _adam(w, dw, m, v, shrink, weight_decay, share1, share2, rate, scale, eps):
     for i in range(w.size):
         x = shrink * w[i]
-        grad = dw[i] + weight_decay * x
+        grad = dw[i] + weight_decay * x if weight_decay else dw[i]
         m[i] += share1 * (grad - m[i])
         v[i] += share2 * (grad * grad - v[i])
         w[i] = x - rate * m[i] / (np.sqrt(v[i]) * scale + eps)

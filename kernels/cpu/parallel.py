@@ -9,7 +9,8 @@ results are the same, bit for bit, for any number of threads.
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 
 from ..threads import get_num_threads
 
@@ -38,12 +39,24 @@ def in_parts(function, count, elements):
     # Twice as many parts as threads: another program may hold up one of them.
     parts = min(2 * threads, count)
     cuts = [part * count // parts for part in range(parts + 1)]
-    list(_pool(threads).map(function, cuts[:-1], cuts[1:]))
+    pool, pending = _pool(threads), []
+    for start, stop in pairwise(cuts):
+        try:
+            pending.append(pool.submit(function, start, stop))
+        except RuntimeError:  # the interpreter is about to exit, and starts nothing any more
+            function(start, stop)
+    wait(pending)  # all of them, also if one fails: nobody writes to the arrays afterwards
+    for future in pending:
+        future.result()
 
 
 def _pool(threads):
-    """Return threads of this process: a child that forked has none of its parent's."""
-    key = os.getpid(), threads
-    if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="minicnn")
-    return _pools[key]
+    """Return this many threads; they are kept for the next kernel."""
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="minicnn")
+    return _pools[threads]
+
+
+# A child that forked has none of its parent's threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)

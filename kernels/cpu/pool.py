@@ -42,7 +42,7 @@ def avg_pool2d(x, *, kernel_size, stride, padding, counted):
     """Return the average of each window (n, c, oh, ow), over the cells that count."""
     y = np.empty(_shape(x, kernel_size, stride, padding, (1, 1)), x.dtype)
     planes, means = _planes(x), _planes(y)
-    rows, cols = _shares(x.dtype, x.shape[2:], kernel_size, stride, padding, counted)
+    rows, cols = _counts(x.dtype, x.shape[2:], kernel_size, stride, padding, counted)
     first = (padding[0][0], padding[1][0])
 
     def some(start, stop):
@@ -56,7 +56,7 @@ def avg_pool2d_grad(dy, size, *, kernel_size, stride, padding, counted):
     """Return the gradient (n, c, h, w) for an input of this size (h, w)."""
     dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
     planes, slopes = _planes(dx), _planes(dy)
-    rows, cols = _shares(dy.dtype, size, kernel_size, stride, padding, counted)
+    rows, cols = _counts(dy.dtype, size, kernel_size, stride, padding, counted)
     first = (padding[0][0], padding[1][0])
 
     def some(start, stop):
@@ -77,13 +77,13 @@ def _planes(x):
     return np.ascontiguousarray(x).reshape(n * c, h, w)
 
 
-def _shares(dtype, size, kernel_size, stride, padding, counted):
-    """Return what a cell of each window weighs, one factor for its rows and one for its columns."""
+def _counts(dtype, size, kernel_size, stride, padding, counted):
+    """Return how many rows and columns of each window its average counts."""
     counts = (
         window_counts(size[axis], kernel_size[axis], stride[axis], padding[axis], 1, counted[axis])
         for axis in (0, 1)
     )
-    return tuple(np.asarray(1 / np.array(along), dtype) for along in counts)
+    return tuple(np.array(along, dtype) for along in counts)
 
 
 @compiled(inline="always")
@@ -112,7 +112,7 @@ def _max(x, y, index, kernel_size, stride, before, dilation):
     that one tap meets lie side by side. That is 5 times faster than to skip over the others.
     """
     planes, h, w = x.shape
-    step = stride[1]
+    step = stride[1] if y.shape[2] > 1 else 1
     dealt = np.empty((step, (w + step - 1) // step), x.dtype)
     for p in range(planes):
         for i in range(y.shape[1]):
@@ -152,7 +152,7 @@ def _scatter(dx, dy, index):
             dx[p, index[p, i]] += dy[p, i]
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _average(x, y, rows, cols, kernel_size, stride, before):
     planes, h, w = x.shape
     for p in range(planes):
@@ -166,10 +166,10 @@ def _average(x, y, rows, cols, kernel_size, stride, before):
                 for r in range(r0, r1):
                     for s in range(s0, s1):
                         total += x[p, top + r, left + s]
-                y[p, i, j] = total * (rows[i] * cols[j])
+                y[p, i, j] = total / (rows[i] * cols[j])
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _spread(dx, dy, rows, cols, kernel_size, stride, before):
     planes, h, w = dx.shape
     for p in range(planes):
@@ -179,7 +179,7 @@ def _spread(dx, dy, rows, cols, kernel_size, stride, before):
             for j in range(dy.shape[2]):
                 left = j * stride[1] - before[1]
                 s0, s1 = _inside(left, w, kernel_size[1], 1)
-                share = dy[p, i, j] * (rows[i] * cols[j])
+                share = dy[p, i, j] / (rows[i] * cols[j])
                 for r in range(r0, r1):
                     for s in range(s0, s1):
                         dx[p, top + r, left + s] += share

@@ -55,7 +55,10 @@ def equal(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_the_number_of_threads_does_not_change_a_bit(threads):
+def test_the_number_of_threads_does_not_change_a_bit(threads, monkeypatch):
+    from minicnn.kernels.cpu import parallel
+
+    monkeypatch.setattr(parallel, "LEAST", 1)  # as if it paid to use all of them
     x = images()
     threads(1)
     alone = everything(x)
@@ -164,3 +167,85 @@ def test_a_tap_that_meets_nothing_but_padding_is_left_out(stride, dilation):
         y = kernels.cpu.avg_pool2d(x, **windows, counted=counted)
         expected = kernels.reference.avg_pool2d(x, **windows, counted=counted)
         assert np.allclose(y, expected, rtol=1e-5)
+
+
+ADAM = dict(
+    step=1, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0, decoupled=False
+)  # fmt: skip
+SGD = dict(lr=0.1, momentum=0.0, dampening=0, weight_decay=0, nesterov=False)
+
+
+def test_an_optimiser_state_of_another_size_is_refused_and_nothing_else_is_touched():
+    memory = np.zeros((3, 4), np.float32)
+    with pytest.raises(ValueError, match="broadcast"):
+        kernels.cpu.adam_step(
+            [np.ones(8, np.float32)], [np.ones(8, np.float32)], [memory[0]], [memory[1]], **ADAM
+        )
+    assert not memory[2].any()
+
+
+def test_a_gradient_of_another_shape_is_broadcast_as_in_the_reference():
+    w = np.ones((2, 3), np.float32)
+    kernels.cpu.sgd_step([w], [np.ones((1, 3), np.float32)], None, **SGD)
+    assert np.allclose(w, 0.9)
+
+
+def test_a_gradient_may_be_read_only():
+    w, dw = np.ones(3, np.float32), np.ones(3, np.float32)
+    dw.flags.writeable = False
+    kernels.cpu.sgd_step([w], [dw], None, **SGD)
+    assert np.allclose(w, 0.9)
+
+
+def test_without_decay_an_infinite_weight_stays_infinite():
+    for step, state, options in (("sgd_step", [None], SGD), ("adam_step", [[0], [0]], ADAM)):
+        w, dw = np.array([np.inf, 1], np.float32), np.ones(2, np.float32)
+        slots = [None if slot is None else [np.zeros(2, np.float32)] for slot in state]
+        getattr(kernels.cpu, step)([w], [dw], *slots, **options)
+        assert w[0] == np.inf
+        assert w[1] < 1
+
+
+def test_an_infinite_value_spoils_its_own_gradient_only():
+    x = np.zeros((3, 2, 4, 4), np.float32)
+    dy, one = np.ones_like(x), np.ones(2, np.float32)
+    x[0, 0, 0, 0], dy[1, 1, 2, 2] = np.inf, np.inf
+    dx, _, _ = kernels.cpu.batch_norm_inference_grad(dy, x, one, 0 * one, one, 0.0)
+    assert np.isinf(dx).sum() == 1
+    assert np.isfinite(dx).sum() == dx.size - 1
+
+
+@pytest.mark.parametrize("side", range(1, 16))
+def test_the_average_of_ones_is_one(side):
+    x = np.ones((1, 1, side, 7), np.float32)
+    options = dict(kernel_size=(side, 7), stride=(1, 1), padding=((0, 0), (0, 0)))
+    assert kernels.cpu.avg_pool2d(x, **options, counted=((0, 0), (0, 0))).item() == 1
+
+
+def test_a_stride_beyond_the_image_costs_no_memory():
+    x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    options = dict(kernel_size=(2, 2), stride=(2**45, 2**45), padding=((0, 0), (0, 0)))
+    y, index = kernels.cpu.max_pool2d(x, **options, dilation=(1, 1))
+    assert (y.item(), index.item()) == (5, 5)
+
+
+def test_a_thread_that_outlives_the_main_one_still_computes():
+    script = """
+import threading, time
+import numpy as np
+import minicnn as mc
+from minicnn import kernels
+mc.set_num_threads(2)
+x, one = np.ones((4, 64, 64, 64), np.float32), np.ones(64, np.float32)
+def late():
+    time.sleep(0.5)
+    y = kernels.cpu.batch_norm_inference(x, one, one, one, one, 0.0)
+    print("right" if (y == 1).all() else "wrong")
+kernels.cpu.batch_norm_inference(x, one, one, one, one, 0.0)
+threading.Thread(target=late).start()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert run.stdout == "right\n"
+    assert not run.stderr
