@@ -17,7 +17,7 @@ from ..threads import get_num_threads
 # Handing work to another thread and back costs about 50 us, in which a core moves so much memory.
 LEAST = 1 << 18  # [elements]
 
-_pools = {}
+_pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def in_parts(function, count, elements):
