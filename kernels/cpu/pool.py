@@ -109,7 +109,8 @@ def _max(x, y, index, kernel_size, stride, before, dilation):
     """Take the taps in turn, each for a whole row of windows, in vectors.
 
     Vectors want neighbours: a row is dealt out into as many rows as the stride, so that the samples
-    that one tap meets lie side by side. That is 5 times faster than to skip over the others.
+    that one tap meets lie side by side. With a stride of 2 that takes less than half the time of
+    skipping over the others.
     """
     planes, h, w = x.shape
     step = stride[1] if y.shape[2] > 1 else 1
