@@ -11,6 +11,15 @@ from .. import reference
 __all__ = reference.__all__
 
 _COMPILED = {
+    "conv": (
+        "conv2d",
+        "conv2d_bias_grad",
+        "conv2d_input_grad",
+        "conv2d_weight_grad",
+        "conv_transpose2d",
+        "conv_transpose2d_input_grad",
+        "conv_transpose2d_weight_grad",
+    ),
     "norm": ("batch_norm", "batch_norm_grad", "batch_norm_inference", "batch_norm_inference_grad"),
     "optim": ("adam_step", "sgd_step"),
     "pool": ("avg_pool2d", "avg_pool2d_grad", "max_pool2d", "max_pool2d_grad"),
