@@ -15,9 +15,9 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from . import cpu, geometry, outline, reference
+from . import cpu, geometry, memory, outline, reference
 
-__all__ = ["cpu", "geometry", "of", "outline", "reference", "to", "use"]
+__all__ = ["cpu", "geometry", "memory", "of", "outline", "reference", "to", "use"]
 
 _chosen = ContextVar("kernels", default=None)
 

@@ -10,6 +10,7 @@ from minicnn import data, kernels, models, nn, ops, optim
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import load, save
 from minicnn.gradient_check import gradcheck
+from minicnn.kernels.memory import empty_cache, memory_stats
 from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.rng import manual_seed
 from minicnn.summary import summary
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Tensor",
     "data",
+    "empty_cache",
     "evaluate",
     "fit",
     "get_num_threads",
@@ -29,6 +31,7 @@ __all__ = [
     "load",
     "load_torch",
     "manual_seed",
+    "memory_stats",
     "models",
     "nn",
     "no_grad",

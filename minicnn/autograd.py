@@ -158,7 +158,7 @@ def _deposit(leaf, dx, dy):
     """Add to a leaf's gradient, which owns its memory: in-place clipping must not reach others."""
     if leaf.grad is not None:
         leaf.grad += dx
-    elif dx is dy or dx.base is not None:
+    elif dx is dy or not kernels.memory.owns(dx):
         leaf.grad = dx.astype(leaf.dtype)
     else:
         leaf.grad = dx.astype(leaf.dtype, copy=False)

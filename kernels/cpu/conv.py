@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import reference
+from .. import memory, reference
 from ..geometry import output_size
 from . import conv_direct
 
@@ -22,7 +22,7 @@ def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
 
 def conv2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
     """Return the gradient (o, c/groups, kh, kw) of `conv2d` for filters of this size (kh, kw)."""
-    dw = np.empty((dy.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
+    dw = memory.empty((dy.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
     x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
     conv_direct.conv2d_weight_grad(
         dy, x, dw, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -32,7 +32,7 @@ def conv2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups)
 
 def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
     """Spread x (n, c, h, w) with w (c, o/groups, kh, kw) over images of this size, add b (o,)."""
-    y = np.empty((len(x), w.shape[1] * groups, *size), x.dtype)
+    y = memory.empty((len(x), w.shape[1] * groups, *size), x.dtype)
     x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
     conv_direct.conv2d_input_grad(
         x, w, b, y, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -58,7 +58,7 @@ def conv2d_bias_grad(dy):
 
 def _forward(x, w, b, size, stride, padding, dilation, groups):
     """Convolve to `size` windows (oh, ow) per image; more may fit."""
-    y = np.empty((len(x), len(w), *size), x.dtype)
+    y = memory.empty((len(x), len(w), *size), x.dtype)
     x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
     conv_direct.conv2d(
         x, w, b, y, 0, stride=stride, padding=padding, dilation=dilation, groups=groups

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..geometry import output_size
 from .compiled import compiled
 from .parallel import in_parts
 from .tile import ROWS, columns, copy, in_vectors, multiply

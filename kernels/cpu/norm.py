@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
 
@@ -12,7 +13,7 @@ def batch_norm(x, w, b, eps):
     They are sums in float64, so the order of their terms does not show in float32, and y is rounded
     once: over a few values that lie close together, batch norm magnifies every rounding before it.
     """
-    rows, y = _rows(x), np.empty(x.shape, x.dtype)
+    rows, y = _rows(x), memory.empty(x.shape, x.dtype)
     mean, variance, results = np.empty(x.shape[1]), np.empty(x.shape[1]), _rows(y)
     in_parts(lambda a, o: _moments(rows, mean, variance, a, o), x.shape[1], x.size)
     scale = w / np.sqrt(variance + eps)
@@ -22,7 +23,7 @@ def batch_norm(x, w, b, eps):
 
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
-    rows, y = _rows(x), np.empty(x.shape, x.dtype)
+    rows, y = _rows(x), memory.empty(x.shape, x.dtype)
     scale, results = w / np.sqrt(variance + eps), _rows(y)
     in_parts(lambda a, o: _affine(rows, results, mean, scale, b, a, o), x.shape[1], x.size)
     return y
@@ -30,7 +31,7 @@ def batch_norm_inference(x, w, b, mean, variance, eps):
 
 def batch_norm_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    rows, slopes, dx = _rows(x), _rows(dy), np.empty(x.shape, x.dtype)
+    rows, slopes, dx = _rows(x), _rows(dy), memory.empty(x.shape, x.dtype)
     results, count = _rows(dx), x.size // x.shape[1]
     deviation = np.sqrt(variance + eps)
     dw, db = _parameter_gradients(slopes, rows, mean, deviation)
@@ -47,7 +48,7 @@ def batch_norm_grad(dy, x, w, mean, variance, eps):
 
 def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance are constants."""
-    slopes, dx = _rows(dy), np.empty(x.shape, x.dtype)
+    slopes, dx = _rows(dy), memory.empty(x.shape, x.dtype)
     results, deviation = _rows(dx), np.sqrt(variance + eps)
     dw, db = _parameter_gradients(slopes, _rows(x), mean, deviation)
     scale, nothing = w / deviation, np.zeros_like(mean)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import memory
 from ..geometry import output_size, window_counts
 from .compiled import compiled
 from .parallel import in_parts
@@ -9,8 +10,8 @@ from .parallel import in_parts
 
 def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
-    y = np.empty(_shape(x, kernel_size, stride, padding, dilation), x.dtype)
-    index = np.empty(y.shape, np.int32)
+    y = memory.empty(_shape(x, kernel_size, stride, padding, dilation), x.dtype)
+    index = memory.empty(y.shape, np.int32)
     planes, largest, where = _planes(x), _planes(y), _planes(index)
     first = (padding[0][0], padding[1][0])
 
@@ -26,7 +27,7 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation):
 
 def max_pool2d_grad(dy, index, size, *, kernel_size, stride, padding, dilation):
     """Return the gradient (n, c, h, w): each dy goes to where its maximum was."""
-    dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
+    dx = memory.zeros((*dy.shape[:2], *size), dy.dtype)
     planes = dx.reshape(-1, size[0] * size[1])
     slopes = np.ascontiguousarray(dy).reshape(len(planes), dy.shape[2] * dy.shape[3])
     where = index.reshape(slopes.shape)
@@ -40,7 +41,7 @@ def max_pool2d_grad(dy, index, size, *, kernel_size, stride, padding, dilation):
 
 def avg_pool2d(x, *, kernel_size, stride, padding, counted):
     """Return the average of each window (n, c, oh, ow), over the cells that count."""
-    y = np.empty(_shape(x, kernel_size, stride, padding, (1, 1)), x.dtype)
+    y = memory.empty(_shape(x, kernel_size, stride, padding, (1, 1)), x.dtype)
     planes, means = _planes(x), _planes(y)
     rows, cols = _counts(x.dtype, x.shape[2:], kernel_size, stride, padding, counted)
     first = (padding[0][0], padding[1][0])
@@ -54,7 +55,7 @@ def avg_pool2d(x, *, kernel_size, stride, padding, counted):
 
 def avg_pool2d_grad(dy, size, *, kernel_size, stride, padding, counted):
     """Return the gradient (n, c, h, w) for an input of this size (h, w)."""
-    dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
+    dx = memory.zeros((*dy.shape[:2], *size), dy.dtype)
     planes, slopes = _planes(dx), _planes(dy)
     rows, cols = _counts(dy.dtype, size, kernel_size, stride, padding, counted)
     first = (padding[0][0], padding[1][0])
