@@ -1,34 +1,43 @@
-"""Convolution as a product with columns that exist only where they are needed (implicit im2col).
+"""Convolution as the product of the filters with columns that are nowhere in memory.
 
-The lecture's matrix of columns is kh * kw times as large as the image. Here a block of it is
-gathered into a panel that stays in the cache, is multiplied by all filters, and is forgotten. One
-routine gathers for all three passes, with any stride, padding, dilation and group.
+The lecture's matrix of columns (im2col) is kh * kw times as large as the image. But each of its rows,
+what one tap of a filter meets window after window, is already there: in an image with its padding
+around it, whose pixels are dealt out by the stride, the row is a run of pixels. So the product takes
+its rows from the image, through a table of where they begin. The few pixels between the end of one
+row of windows and the start of the next are computed in vain.
 
-Chetlur et al., "cuDNN: efficient primitives for deep learning", 2014, section 3.1.
+In small images those are too many. There a panel of columns that stays in the cache is gathered
+first, multiplied by all filters, and forgotten (`gathered`): the implicit im2col of Chetlur et al.,
+"cuDNN: efficient primitives for deep learning", 2014, section 3.1.
 """
 
+from functools import lru_cache
 from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 
+from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
-from .tile import ROWS, columns, copy, in_vectors, multiply
+from .tile import ROWS, columns, copy, in_vectors, multiply, transpose
 
-# A block of terms by a panel of columns lies in the second cache beside the sums [elements].
+# A block of terms, so many columns of them, and their sums lie in the second cache [elements].
 TERMS = 256
 PANEL = 192
 CACHED = 160_000
 # Positions whose products a weight gradient sums up before it adds them to what it has.
 POSITIONS = 256
-# As many multiply-adds take as long as `in_parts` takes for one number.
+# So many padded images are laid out at once, or a single one [elements].
+IMAGES = 1 << 22
+# As many multiply-adds take as long as what `in_parts` takes for one number.
 WORK = 32
 
 
 class Windows(NamedTuple):
-    """Where the windows of a convolution lie in an image of (c, h, w)."""
+    """Where the windows of a convolution lie in the images (n, c, h, w) of each group."""
 
+    groups: int
     c: int
     h: int
     w: int
@@ -44,8 +53,24 @@ class Windows(NamedTuple):
     dilation_w: int
 
 
+class Layout(NamedTuple):
+    """How the images lie that the columns are read from: padded, their pixels dealt out by the stride.
+
+    As (c, phases_h, phases_w, rows, pitch); with no phases, columns are gathered from the image.
+    """
+
+    phases_h: int
+    phases_w: int
+    rows: int
+    pitch: int
+
+    def size(self, windows):
+        """Return how many elements the images of one sample and group take."""
+        return windows.c * self.phases_h * self.phases_w * self.rows * self.pitch
+
+
 class Places(NamedTuple):
-    """Where results lie in their images: the first, and the steps to its neighbours."""
+    """Where results lie in the images of y: the first, and the steps to its neighbours."""
 
     channels: int
     plane: int
@@ -56,13 +81,10 @@ class Places(NamedTuple):
 
 def conv2d(x, w, b, y, activation, *, stride, padding, dilation, groups):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw) into y (n, o, oh, ow)."""
-    _, _, h, width = x.shape
-    o, c, kh, kw = w.shape
-    oh, ow = y.shape[2:]
-    (top, _), (left, _) = padding
-    windows = Windows(c, h, width, kh, kw, oh, ow, *stride, top, left, *dilation)
-    places = Places(o, oh * ow, 0, ow, 1)
-    _convolve(x, w, b, y, activation, _flattened(windows), places, groups)
+    windows = _windows(x, w.shape, y.shape[2:], stride, padding, dilation, groups)
+    windows = _flattened(windows)
+    places = Places(len(w), windows.oh * windows.ow, 0, windows.ow, 1)
+    _convolve(x, w, b, y, activation, windows, places)
 
 
 def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
@@ -71,215 +93,271 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
     The pixels of dx that are a stride apart see the same taps of the filters. So dx is made of as
     many images as a stride has pixels, each of them a convolution of dy with some of the taps.
     """
-    _, c, h, width = dx.shape
-    o, _, kh, kw = w.shape
-    rows = [
-        _taps(phase, h, kh, stride[0], padding[0][0], dilation[0]) for phase in range(stride[0])
+    _, c, *size = dx.shape
+    o, _, *kernel_size = w.shape
+    by_group = w.reshape(groups, o // groups, c // groups, *kernel_size).swapaxes(1, 2)
+    axes = [
+        [_taps(phase, *axis) for phase in range(axis[2])]
+        for axis in zip(size, kernel_size, stride, padding, dilation, strict=True)
     ]
-    cols = [
-        _taps(phase, width, kw, stride[1], padding[1][0], dilation[1]) for phase in range(stride[1])
-    ]
-    by_group = w.reshape(groups, o // groups, c // groups, kh, kw).swapaxes(1, 2)
-    for i, (some_rows, m, top, dilation_h) in enumerate(rows):
-        for j, (some_cols, k, left, dilation_w) in enumerate(cols):
-            if m < 1 or k < 1:
-                continue
-            taps = by_group[..., some_rows, :][..., some_cols]
-            places = Places(c, h * width, i * width + j, stride[0] * width, stride[1])
+    for i, (rows, m, top, dilation_h) in enumerate(axes[0]):
+        for j, (cols, k, left, dilation_w) in enumerate(axes[1]):
+            taps = by_group[..., rows, :][..., cols]
             if taps.size == 0:
                 dx[:, :, i :: stride[0], j :: stride[1]] = 0 if b is None else b[:, None, None]
-                continue
-            taps = np.ascontiguousarray(taps).reshape(c, o // groups, *taps.shape[-2:])
-            windows = Windows(
-                o // groups, *dy.shape[2:], *taps.shape[2:], m, k, 1, 1, top, left,
-                dilation_h, dilation_w,
-            )  # fmt: skip
-            if stride == (1, 1):
-                windows = _flattened(windows)
-            _convolve(dy, taps, b, dx, 0, windows, places, groups)
+            elif m > 0 and k > 0:
+                taps = np.ascontiguousarray(taps).reshape(c, o // groups, *taps.shape[-2:])
+                before, spread = ((top, 0), (left, 0)), (dilation_h, dilation_w)
+                windows = _windows(dy, taps.shape, (m, k), (1, 1), before, spread, groups)
+                if stride == (1, 1):
+                    windows = _flattened(windows)
+                first, row = i * size[1] + j, stride[0] * size[1]
+                places = Places(c, size[0] * size[1], first, row, stride[1])
+                _convolve(dy, taps, b, dx, 0, windows, places)
 
 
 def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
     """Return in dw (o, c/groups, kh, kw) the gradient of the filters."""
-    n, o, oh, ow = dy.shape
-    _, c, kh, kw = dw.shape
+    dw.fill(0)
     if not dy.size:
-        dw.fill(0)
         return
-    (top, _), (left, _) = padding
-    windows = Windows(c, *x.shape[2:], kh, kw, oh, ow, *stride, top, left, *dilation)
+    windows = _windows(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups)
     windows = _flattened(windows)
-    terms, outputs, positions = c * kh * kw, o // groups, n * oh * ow
+    outputs, terms, tiles = len(dw) // groups, dw[0].size, -(-dw[0].size // ROWS)
+    layout = _layout(windows, outputs)
     # A small gradient is summed up in several parts of the batch, for several threads to do.
     # Their number depends on the sizes alone, and so does the result.
-    parts = 1 if terms >= 8 * ROWS else max(1, min(8, positions // (4 * POSITIONS)))
-    partial = dw if parts == 1 else np.empty((parts, *dw.shape), dw.dtype)
-    flat_x, flat_dy, flat = x.reshape(-1), dy.reshape(-1), partial.reshape(-1)
-    tiles = -(-terms // ROWS)
-    work = n * oh * ow * o * terms // WORK
-    for group in range(groups):
-        if parts == 1:
-            in_parts(
-                lambda a, z, group=group: _weight_grad(
-                    flat_dy, flat_x, flat, group * outputs * terms, windows, group, groups, outputs,
-                    min(a * ROWS, terms), min(z * ROWS, terms), 0, positions,
-                ),
-                tiles, work // groups,
-            )  # fmt: skip
-            continue
+    parts = 1 if tiles >= 8 else max(1, min(8, dy[:, 0].size // (4 * POSITIONS)))
+    partial = dw[None] if parts == 1 else np.zeros((parts, *dw.shape), dw.dtype)
+    for x_some, dy_some in _chunks(windows, layout, x, dy):
+        source = _laid_out(x_some, windows, layout)
+        arrays = dy_some.reshape(-1), source, partial.reshape(-1), _starts(windows, layout)
+        blocks = _blocks(windows, layout, len(x_some), POSITIONS)
 
-        def some(start, stop, group=group):
-            for part in range(start, stop):
+        def some(start, stop, arrays=arrays, blocks=blocks):
+            if parts == 1:
+                for group, k, last in _cut(start, stop, tiles):
+                    terms_of = k * ROWS, min(last * ROWS, terms)
+                    _weight_grad(*arrays, windows, layout, group, outputs, 0, *terms_of, 0, *blocks)
+                return
+            for item in range(start, stop):
+                part, group = divmod(item, groups)
+                count = blocks[0]
+                between = part * count // parts, (part + 1) * count // parts
                 _weight_grad(
-                    flat_dy, flat_x, flat, part * dw.size + group * outputs * terms, windows, group,
-                    groups, outputs, 0, terms,
-                    part * positions // parts, (part + 1) * positions // parts,
+                    *arrays, windows, layout, group, outputs, part * dw.size, 0, terms, *between,
+                    *blocks[1:],
                 )  # fmt: skip
 
-        in_parts(some, parts, work // groups)
+        work = dy_some.size * terms // WORK
+        in_parts(some, groups * (tiles if parts == 1 else parts), work)
     if parts > 1:
         np.sum(partial, axis=0, out=dw)
 
 
+def _convolve(x, w, b, y, activation, windows, places):
+    outputs, terms = len(w) // windows.groups, w[0].size
+    layout = _layout(windows, outputs)
+    # The sums of all filters lie in the cache beside the columns; more filters take turns.
+    rows, tile = min(outputs, 1024), columns(x.dtype)
+    panel = max(min(CACHED // (rows + min(terms, TERMS)), PANEL) // tile, 1) * tile
+    turns = -(-outputs // rows)
+    bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
+    filters = w.reshape(-1), np.arange(len(w)) * terms, bias
+    for x_some, y_some in _chunks(windows, layout, x, y):
+        source = _laid_out(x_some, windows, layout)
+        arrays = source, _starts(windows, layout), *filters, y_some.reshape(-1)
+        count, *blocks = _blocks(windows, layout, len(x_some), panel)
+
+        def some(start, stop, arrays=arrays, count=count, blocks=blocks):
+            sums = memory.empty(((rows + ROWS) * panel,), x.dtype)
+            gathered = memory.empty((min(terms, TERMS) * panel,), x.dtype)
+            for turn, first, last in _cut(start, stop, count):
+                group, turn = divmod(turn, turns)
+                row = turn * rows
+                filters = group * outputs + row, min(rows, outputs - row)
+                _products(
+                    *arrays, activation, windows, layout, places, group, *filters, sums, gathered,
+                    panel, first, last, *blocks,
+                )  # fmt: skip
+
+        work = len(x_some) * windows.oh * windows.ow * len(w) * terms // WORK
+        in_parts(some, count * turns * windows.groups, work)
+
+
+def _windows(x, shape, size, stride, padding, dilation, groups):
+    _, c, *kernel_size = shape
+    (top, _), (left, _) = padding
+    return Windows(groups, c, *x.shape[2:], *kernel_size, *size, *stride, top, left, *dilation)
+
+
 def _flattened(windows):
     """Return windows of one pixel as a single row of them: longer runs are faster."""
-    plain = windows[3:5] == (1, 1) and windows[7:11] == (1, 1, 0, 0)
-    if plain and windows[1:3] == windows[5:7]:
+    height = windows.h, windows.kh, windows.oh, windows.stride_h, windows.top
+    width = windows.w, windows.kw, windows.ow, windows.stride_w, windows.left
+    if all(axis == (axis[0], 1, axis[0], 1, 0) for axis in (height, width)):
         size = windows.h * windows.w
         return windows._replace(h=1, w=size, oh=1, ow=size)
     return windows
 
 
-def _taps(phase, size, kernel, stride, before, dilation):
+def _taps(phase, size, kernel, stride, padding, dilation):
     """Return the taps that meet every stride-th pixel of an axis, and how they lie.
 
     They are the slice of the filter in reverse order, the number of pixels, the padding before them
     (also negative), and the dilation.
     """
     pixels = -(-(size - phase) // stride)
-    step = stride // gcd(stride, dilation)
+    step, before = stride // gcd(stride, dilation), padding[0]
     first = next((r for r in range(step) if (phase + before - r * dilation) % stride == 0), kernel)
-    count = max(-(-(kernel - first) // step), 0)
-    spread = step * dilation // stride
-    last = first + (count - 1) * step
-    padding = (last * dilation - phase - before) // stride if count else 0
-    stop = first - step
-    taps = slice(last, stop if stop >= 0 else None, -step) if count else slice(0, 0)
-    return taps, pixels, padding, spread
+    if first >= kernel:
+        return slice(0, 0), pixels, 0, 1
+    last = first + (kernel - 1 - first) // step * step
+    taps = slice(last, first - step if first >= step else None, -step)
+    return taps, pixels, (last * dilation - phase - before) // stride, step * dilation // stride
 
 
-def _convolve(x, w, b, y, activation, windows, places, groups):
-    n, outputs = len(x), len(w) // groups
-    terms, positions = w[0].size, n * windows.oh * windows.ow
-    # The sums of all filters lie in the cache beside the panel; more filters take turns.
-    rows = min(outputs, 1024)
-    tile = columns(x.dtype)
-    room = CACHED // (rows + min(terms, TERMS))
-    panel = max(min(room, PANEL) // tile, 1) * tile
-    flat_x, flat_w, flat_y = x.reshape(-1), w.reshape(-1), y.reshape(-1)
-    bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
-    blocks, turns = -(-positions // panel), -(-outputs // rows)
+@lru_cache(maxsize=1024)
+def _layout(windows, outputs):
+    """Return how images are laid out, or that columns are gathered, whichever takes less time."""
+    rows = windows.oh + (windows.kh - 1) * windows.dilation_h // windows.stride_h
+    pitch = windows.ow + (windows.kw - 1) * windows.dilation_w // windows.stride_w
+    phases = [
+        1 + max(tap * dilation % stride for tap in range(min(taps, stride)))
+        for taps, dilation, stride in (
+            (windows.kh, windows.dilation_h, windows.stride_h),
+            (windows.kw, windows.dilation_w, windows.stride_w),
+        )
+    ]
+    # In steps of the processor, for one vector of a column.
+    product = -(-outputs // (ROWS // 2)) * (ROWS // 2)
+    gather = 16 * (12 / windows.ow + (0.2 if windows.stride_w == 1 else 1))
+    lay_out = 8 * rows * pitch * phases[0] * phases[1] / (windows.kh * windows.kw)
+    aside = product * windows.oh * pitch + lay_out
+    if aside < (product + gather) * windows.oh * windows.ow:
+        return Layout(*phases, rows, pitch)
+    return Layout(0, 0, 0, windows.ow)
 
-    def part(start, stop):
-        # Tasks are blocks of columns, for every turn of filters and every group.
-        while start < stop:
-            group, rest = divmod(start, blocks * turns)
-            turn, block = divmod(rest, blocks)
-            count = min(stop - start, blocks - block)
-            first = turn * rows
-            _products(
-                flat_x, flat_w, bias, flat_y, activation, windows, places, group, groups, outputs,
-                first, min(outputs, first + rows), panel,
-                block * panel, min(positions, (block + count) * panel),
-            )  # fmt: skip
-            start += count
 
-    in_parts(part, blocks * turns * groups, positions * len(w) * terms // WORK)
+@lru_cache(maxsize=1024)
+def _starts(windows, layout):
+    """Return where the row of each term begins, from the first pixel of an image."""
+    if not layout.phases_h:
+        return np.zeros(0, np.int64)
+    row, phase_h = np.divmod(np.arange(windows.kh) * windows.dilation_h, windows.stride_h)
+    column, phase_w = np.divmod(np.arange(windows.kw) * windows.dilation_w, windows.stride_w)
+    plane = layout.rows * layout.pitch
+    down = phase_h * layout.phases_w * plane + row * layout.pitch
+    channels = np.arange(windows.c) * (layout.phases_h * layout.phases_w * plane)
+    starts = channels[:, None, None] + down[:, None] + phase_w * plane + column
+    return starts.reshape(-1)
+
+
+def _chunks(windows, layout, *arrays):
+    """Yield the arrays (n, ...) for as many images at a time as are laid out at once."""
+    count = len(arrays[0])
+    if layout.phases_h:
+        count = max(1, IMAGES // (windows.groups * layout.size(windows)))
+    for start in range(0, len(arrays[0]), max(count, 1)):
+        yield [array[start : start + count] for array in arrays]
+
+
+def _laid_out(x, windows, layout):
+    """Return the images in this layout, flat, with room for the last vectors."""
+    if not layout.phases_h:
+        return x.reshape(-1)
+    planes = len(x) * windows.groups * windows.c
+    size = planes * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
+    source, flat = memory.empty((size + columns(x.dtype),), x.dtype), x.reshape(-1)
+    source[size:] = 0
+    in_parts(lambda start, stop: _lay_out(flat, source, windows, layout, start, stop), planes, size)
+    return source
+
+
+def _blocks(windows, layout, n, width):
+    """Return how positions are cut into blocks: how many, how many to a run, its length and gap.
+
+    A run is what lies in one piece: an image, up to the gap at its end; or, gathered, all of them.
+    """
+    extent, gap, runs = windows.oh * layout.pitch, layout.pitch - windows.ow, n
+    if not layout.phases_h:
+        extent, runs = n * extent, 1
+    in_a_run = -(-(extent - gap) // width)
+    return runs * in_a_run, in_a_run, extent, gap
+
+
+def _cut(start, stop, length):
+    """Yield (which, first, last) of the pieces of a range in a sequence of pieces."""
+    while start < stop:
+        which, first = divmod(start, length)
+        last = min(length, first + stop - start)
+        yield which, first, last
+        start += last - first
 
 
 @compiled()
-def _products(
-    x, w, bias, y, activation, windows, places, group, groups, outputs, row0, row1, panel, p0, p1
-):
-    """Make the results of some filters at some positions, a panel of columns at a time."""
-    rows, terms = row1 - row0, windows.c * windows.kh * windows.kw
-    block = min(terms, TERMS)
-    gathered = np.zeros(block * panel, x.dtype)
-    sums = np.empty((rows + ROWS) * panel, x.dtype)
-    first = group * outputs + row0
-    for start in range(p0, p1, panel):
-        stop = min(p1, start + panel)
-        for k in range(0, terms, block):
-            count = min(block, terms - k)
-            gather(x, windows, group, groups, k, k + count, start, stop, gathered, panel)
-            multiply(
-                w, first * terms + k, terms, rows, gathered, panel, count, sums, panel,
-                stop - start, k == 0,
-            )  # fmt: skip
-        _place(sums, panel, rows, bias, y, activation, windows, places, first, start, stop)
+def _lay_out(x, target, windows, layout, start, stop):
+    """Copy some planes, with their padding, their pixels dealt out by the stride."""
+    stride_h, stride_w = windows.stride_h, windows.stride_w
+    to = start * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
+    for plane in range(start, stop):
+        for phase_h in range(layout.phases_h):
+            for phase_w in range(layout.phases_w):
+                first = phase_w - windows.left
+                t0 = 0 if first >= 0 else (stride_w - 1 - first) // stride_w
+                t0 = min(t0, layout.pitch)
+                t1 = min(max((windows.w - 1 - first) // stride_w + 1, t0), layout.pitch)
+                for i in range(layout.rows):
+                    row = i * stride_h + phase_h - windows.top
+                    if row < 0 or row >= windows.h:
+                        target[to : to + layout.pitch] = 0
+                    else:
+                        source = (plane * windows.h + row) * windows.w + first
+                        target[to : to + t0] = 0
+                        if stride_w == 1:
+                            copy(target, to + t0, x, source + t0, t1 - t0)
+                        else:
+                            for t in range(t0, t1):
+                                target[to + t] = x[source + t * stride_w]
+                        target[to + t1 : to + layout.pitch] = 0
+                    to += layout.pitch
 
 
 @compiled()
-def _place(sums, panel, rows, bias, y, activation, windows, places, first, start, stop):
-    """Put sums where they belong, with their bias, through the activation."""
-    size = windows.oh * windows.ow
-    packed = places.column == 1 and places.row == windows.ow
-    run = size if packed else windows.ow
-    position = start
-    while position < stop:
-        image, pixel = position // size, position % size
-        count = min(run - pixel % run, stop - position)
-        origin = image * places.channels * places.plane + places.first
-        origin += pixel // windows.ow * places.row + pixel % windows.ow * places.column
-        for o in range(rows):
-            to = origin + (first + o) * places.plane
-            source = o * panel + position - start
-            add = bias[first + o]
-            if activation == 0:
-                for t in range(count):
-                    y[to + t * places.column] = sums[source + t] + add
-            else:
-                for t in range(count):
-                    value = sums[source + t] + add
-                    y[to + t * places.column] = 0 if value < 0 else value  # NaN stays
-        position += count
-
-
-@compiled()
-def gather(x, windows, group, groups, k0, k1, p0, p1, panel, width):
+def _gather(x, windows, group, k0, k1, p0, p1, panel, width):
     """Copy what terms k0 to k1 see at positions p0 to p1 into the rows of a panel."""
-    c, h, w, kh, kw, oh, ow, stride_h, stride_w, top, left, dilation_h, dilation_w = windows
+    h, w, kh, kw, ow = windows.h, windows.w, windows.kh, windows.kw, windows.ow
+    stride = windows.stride_w
+    size = windows.oh * ow
     position = p0
     while position < p1:
-        image, pixel = position // (oh * ow), position % (oh * ow)
+        image, pixel = position // size, position % size
         i, j = pixel // ow, pixel % ow
         count = min(ow - j, p1 - position)
-        column0 = j * stride_w - left
+        top, left = i * windows.stride_h - windows.top, j * stride - windows.left
         channel, tap = k0 // (kh * kw), k0 % (kh * kw)
         r, s = tap // kw, tap % kw
-        plane = (image * c * groups + group * c + channel) * h * w
+        plane = ((image * windows.groups + group) * windows.c + channel) * h * w
         to = position - p0
         for _ in range(k0, k1):
-            row = i * stride_h + r * dilation_h - top
-            first = column0 + s * dilation_w
+            row, first = top + r * windows.dilation_h, left + s * windows.dilation_w
+            t0, t1 = 0, count
             if row < 0 or row >= h:
-                panel[to : to + count] = 0
+                t0 = count
+            elif first < 0:
+                t0 = min((stride - 1 - first) // stride, count)
+            if first + (count - 1) * stride >= w:
+                t1 = max((w - 1 - first) // stride + 1, t0)
+            source = plane + row * w + first
+            for t in range(t0):
+                panel[to + t] = 0
+            if stride == 1:
+                copy(panel, to + t0, x, source + t0, t1 - t0)
             else:
-                t0, t1 = 0, count
-                if first < 0:
-                    t0 = min((stride_w - 1 - first) // stride_w, count)
-                if first + (count - 1) * stride_w >= w:
-                    t1 = max((w - 1 - first + stride_w) // stride_w, t0)
-                source = plane + row * w + first
-                for t in range(t0):
-                    panel[to + t] = 0
-                if stride_w == 1:
-                    copy(panel, to + t0, x, source + t0, t1 - t0)
-                else:
-                    for t in range(t0, t1):
-                        panel[to + t] = x[source + t * stride_w]
-                for t in range(t1, count):
-                    panel[to + t] = 0
+                for t in range(t0, t1):
+                    panel[to + t] = x[source + t * stride]
+            for t in range(t1, count):
+                panel[to + t] = 0
             to += width
             s += 1
             if s == kw:
@@ -290,38 +368,139 @@ def gather(x, windows, group, groups, k0, k1, p0, p1, panel, width):
 
 
 @compiled()
-def _weight_grad(dy, x, dw, dw0, windows, group, groups, outputs, k0, k1, p0, p1):
-    """Sum up the gradient of terms k0 to k1 of a group's filters over positions p0 to p1.
-
-    The panel of columns stands upright here: its rows are multiplied by the slopes of all filters.
-    """
-    terms, rows = windows.c * windows.kh * windows.kw, k1 - k0
-    room = in_vectors(outputs, dy)
-    gathered = np.zeros(rows * POSITIONS, x.dtype)
-    slopes = np.zeros(POSITIONS * room, x.dtype)
-    sums = np.empty((rows + ROWS) * room, x.dtype)
-    for start in range(p0, p1, POSITIONS):
-        stop = min(p1, start + POSITIONS)
-        gather(x, windows, group, groups, k0, k1, start, stop, gathered, POSITIONS)
-        _transpose(dy, windows.oh * windows.ow, group, groups, outputs, start, stop, slopes, room)
-        multiply(
-            gathered, 0, POSITIONS, rows, slopes, room, stop - start, sums, room, outputs,
-            start == p0,
-        )  # fmt: skip
-    for o in range(outputs):
-        for k in range(rows):
-            dw[dw0 + o * terms + k0 + k] = sums[k * room + o]
+def _products(
+    source, starts, w, w_starts, bias, y, activation, windows, layout, places, group, filter0, rows,
+    sums, gathered, panel, block0, block1, in_a_run, extent, gap,
+):  # fmt: skip
+    """Make the results of some filters at some blocks of positions."""
+    terms = windows.c * windows.kh * windows.kw
+    plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
+    panel_starts = np.arange(TERMS) * panel
+    if not layout.phases_h:
+        gathered[:] = 0
+    for block in range(block0, block1):
+        run, start = block // in_a_run, block % in_a_run * panel
+        stop = min(start + panel, extent - gap)
+        for k in range(0, terms, TERMS):
+            count = min(TERMS, terms - k)
+            if layout.phases_h:
+                first = (run * windows.groups + group) * windows.c * plane + start
+                multiply(
+                    w, k, w_starts, filter0, rows, source, first, starts, k, count, sums, panel,
+                    stop - start, k == 0,
+                )  # fmt: skip
+            else:
+                _gather(source, windows, group, k, k + count, start, stop, gathered, panel)
+                multiply(
+                    w, k, w_starts, filter0, rows, gathered, 0, panel_starts, 0, count, sums, panel,
+                    stop - start, k == 0,
+                )  # fmt: skip
+        positions = run * extent + start, run * extent + stop
+        _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, places, positions)
 
 
 @compiled()
-def _transpose(dy, size, group, groups, outputs, p0, p1, slopes, room):
-    """Copy the slopes (outputs, positions) of a group as (positions, outputs)."""
-    position = p0
-    while position < p1:
-        image, pixel = position // size, position % size
-        count = min(size - pixel, p1 - position)
-        origin = (image * groups + group) * outputs * size + pixel
-        for o in range(outputs):
-            for t in range(count):
-                slopes[(position - p0 + t) * room + o] = dy[origin + o * size + t]
+def _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, places, positions):
+    """Put sums where they belong, with their bias, through the activation."""
+    ow, pitch = windows.ow, layout.pitch
+    packed = places.column == 1 and places.row == pitch and pitch == ow
+    run = windows.oh * pitch if packed else pitch
+    wanted = run if packed else ow
+    position = positions[0]
+    while position < positions[1]:
+        image, pixel = position // (windows.oh * pitch), position % (windows.oh * pitch)
+        count = min(run - pixel % run, positions[1] - position)
+        valid = min(count, wanted - pixel % run)
+        to = image * places.channels * places.plane + places.first
+        to += pixel // pitch * places.row + pixel % pitch * places.column
+        to += filter0 * places.plane
+        for o in range(rows):
+            place, source = to + o * places.plane, o * panel + position - positions[0]
+            add = bias[filter0 + o]
+            if activation == 0:
+                for t in range(valid):
+                    y[place + t * places.column] = sums[source + t] + add
+            else:
+                for t in range(valid):
+                    value = sums[source + t] + add
+                    y[place + t * places.column] = 0 if value < 0 else value  # NaN stays
         position += count
+
+
+@compiled()
+def _weight_grad(
+    dy, source, dw, starts, windows, layout, group, outputs, dw0, k0, k1, block0, block1, in_a_run,
+    extent, gap,
+):  # fmt: skip
+    """Add what some blocks of positions give to terms k0 to k1 of the filters of a group.
+
+    The rows of columns are multiplied by the slopes, which stand upright: (positions, outputs).
+    """
+    terms, rows = windows.c * windows.kh * windows.kw, k1 - k0
+    plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
+    room = in_vectors(outputs, dy)
+    gathered = np.zeros(1 if layout.phases_h else rows * POSITIONS, dy.dtype)
+    slopes = np.zeros(POSITIONS * room, dy.dtype)
+    sums = np.empty((rows + ROWS) * room, dy.dtype)
+    slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(rows) * POSITIONS
+    for block in range(block0, block1):
+        run, start = block // in_a_run, block % in_a_run * POSITIONS
+        stop = min(start + POSITIONS, extent - gap)
+        positions = run * extent + start, run * extent + stop
+        _upright(dy, windows, layout, group, outputs, positions, slopes, room)
+        fresh = block == block0
+        if layout.phases_h:
+            first = (run * windows.groups + group) * windows.c * plane + start
+            multiply(
+                source, first, starts, k0, rows, slopes, 0, slope_starts, 0, stop - start, sums, room,
+                outputs, fresh,
+            )  # fmt: skip
+        else:
+            _gather(source, windows, group, k0, k1, start, stop, gathered, POSITIONS)
+            multiply(
+                gathered, 0, panel_starts, 0, rows, slopes, 0, slope_starts, 0, stop - start, sums,
+                room, outputs, fresh,
+            )  # fmt: skip
+    if block1 > block0:
+        _add_upright(sums, room, rows, dw, dw0 + group * outputs * terms + k0, terms, outputs)
+
+
+@compiled()
+def _upright(dy, windows, layout, group, outputs, positions, slopes, room):
+    """Copy the slopes of a group (outputs, positions) as (positions, outputs); 0 in the gaps."""
+    ow, pitch, size = windows.ow, layout.pitch, windows.oh * windows.ow
+    run = windows.oh * pitch if pitch == ow else pitch
+    wanted = run if pitch == ow else ow
+    lanes = in_vectors(1, dy)
+    position = positions[0]
+    while position < positions[1]:
+        image, pixel = position // (windows.oh * pitch), position % (windows.oh * pitch)
+        count = min(run - pixel % run, positions[1] - position)
+        valid = max(0, min(count, wanted - pixel % run))
+        source = (
+            (image * windows.groups + group) * outputs * size + pixel // pitch * ow + pixel % pitch
+        )
+        to = (position - positions[0]) * room
+        for o in range(0, outputs, lanes):
+            for t in range(0, valid, lanes):
+                transpose(
+                    slopes, to + t * room + o, room, dy, source + o * size + t, size,
+                    min(lanes, outputs - o), min(lanes, valid - t),
+                )  # fmt: skip
+        slopes[to + valid * room : to + count * room] = 0
+        position += count
+
+
+@compiled()
+def _add_upright(sums, room, rows, dw, first, terms, outputs):
+    """Add sums (rows, outputs) to the gradient (outputs, terms)."""
+    lanes = in_vectors(1, sums)
+    block = np.empty(lanes * lanes, sums.dtype)
+    for k in range(0, rows, lanes):
+        for o in range(0, outputs, lanes):
+            high, wide = min(lanes, rows - k), min(lanes, outputs - o)
+            transpose(block, 0, lanes, sums, k * room + o, room, high, wide)
+            for i in range(wide):
+                to = first + (o + i) * terms + k
+                for t in range(high):
+                    dw[to + t] += block[i * lanes + t]

@@ -59,6 +59,7 @@ def _chosen():
 
 REGISTERS = _chosen()
 ROWS = REGISTERS.rows
+_ALIGN = ir.IntType(32)
 
 
 def columns(dtype):
@@ -71,15 +72,42 @@ def _pointer(context, builder, array_type, array, offset):
     return builder.gep(data, [offset])
 
 
-def _load(builder, pointer, vector):
-    """Load a vector that lies anywhere."""
-    load = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-    load.align = 4
-    return load
+def _load(builder, pointer, vector, mask=None):
+    """Load a vector that lies anywhere; 0 where the mask says no, untouched in memory."""
+    pointer = builder.bitcast(pointer, vector.as_pointer())
+    if mask is None:
+        load = builder.load(pointer)
+        load.align = _bits(vector) // 8
+        return load
+    kind = ir.FunctionType(vector, [pointer.type, _ALIGN, mask.type, vector])
+    name = f"llvm.masked.load.v{vector.count}f{_bits(vector)}.p0"
+    load = cgutils.get_or_insert_function(builder.module, kind, name)
+    nothing = ir.Constant(vector, [0.0] * vector.count)
+    return builder.call(load, [pointer, ir.Constant(_ALIGN, _bits(vector) // 8), mask, nothing])
 
 
-def _store(builder, value, pointer):
-    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = 4
+def _store(builder, value, pointer, mask=None):
+    """Store a vector anywhere, but not where the mask says no."""
+    vector = value.type
+    pointer = builder.bitcast(pointer, vector.as_pointer())
+    if mask is None:
+        builder.store(value, pointer).align = _bits(vector) // 8
+        return
+    kind = ir.FunctionType(ir.VoidType(), [vector, pointer.type, _ALIGN, mask.type])
+    name = f"llvm.masked.store.v{vector.count}f{_bits(vector)}.p0"
+    store = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(store, [value, pointer, ir.Constant(_ALIGN, _bits(vector) // 8), mask])
+
+
+def _bits(vector):
+    return 64 if isinstance(vector.element, ir.DoubleType) else 32
+
+
+def _first(builder, count, lanes):
+    """Return the mask of the first `count` lanes."""
+    numbers = ir.VectorType(count.type, lanes)
+    lane = ir.Constant(numbers, list(range(lanes)))
+    return builder.icmp_signed("<", lane, _spread(builder, count, numbers))
 
 
 def _spread(builder, number, vector):
@@ -91,37 +119,46 @@ def _spread(builder, number, vector):
     return builder.shuffle_vector(first, nothing, mask)
 
 
-def _tile(vectors):
-    """Return the micro-kernel that is this many vectors wide."""
+def _tile(tile_rows, vectors):
+    """Return the micro-kernel for tiles of so many rows, so many vectors wide."""
 
     @intrinsic
-    def tile(typing, a, a0, a_row, rows, b, b0, b_row, terms, c, c0, c_row, fresh):
-        """Add a[rows, terms] @ b[terms, tile] to c[rows, tile], or replace it where it is fresh.
+    def tile(
+        typing, a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_pitch, fresh
+    ):
+        """Add the product of `rows` rows of a and `terms` rows of b to c, or put it there.
 
-        Rows of c beyond `rows` are written too, with no meaning.
+        The rows of a and b begin where the tables say, so they may lie anywhere, and overlap: row i
+        of a at a0 + a_rows[a_row + i]. Rows of c beyond `rows` are written too, with no meaning.
         """
         signature = types.void(
-            a, a0, a_row, rows, b, b0, b_row, terms, c, c0, c_row, fresh
-        )  # fmt: skip
+            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_pitch, fresh
+        )
 
         def generate(context, builder, signature, values):
-            a, a0, a_row, rows, b, b0, b_row, terms, c, c0, c_row, fresh = values
-            number = context.get_data_type(signature.args[0].dtype)
-            lanes = REGISTERS.size // (signature.args[0].dtype.bitwidth // 8)
+            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_pitch, fresh = values
+            kinds = signature.args
+            number, bits = context.get_data_type(kinds[0].dtype), kinds[0].dtype.bitwidth
+            lanes = REGISTERS.size * 8 // bits
             vector, size = ir.VectorType(number, lanes), a0.type
-            constant = lambda value: ir.Constant(size, value)  # noqa: E731
-            mangled = f"llvm.fmuladd.v{lanes}f{signature.args[0].dtype.bitwidth}"
             multiply_add = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), mangled
+                builder.module,
+                ir.FunctionType(vector, [vector] * 3),
+                f"llvm.fmuladd.v{lanes}f{bits}",
             )
-            last = builder.sub(rows, constant(1))
-            starts = []
-            for i in range(ROWS):  # rows that are not there repeat the last one
-                row = builder.select(builder.icmp_signed("<", constant(i), last), constant(i), last)
-                offset = builder.add(a0, builder.mul(row, a_row))
-                starts.append(_pointer(context, builder, signature.args[0], a, offset))
-            b_start = _pointer(context, builder, signature.args[4], b, b0)
-            c_start = _pointer(context, builder, signature.args[8], c, c0)
+
+            def constant(value):
+                return ir.Constant(size, value)
+
+            last, starts = builder.sub(rows, constant(1)), []
+            for i in range(tile_rows):  # rows that are not there repeat the last one
+                missing = builder.icmp_signed(">", constant(i), last)
+                row = builder.add(a_row, builder.select(missing, last, constant(i)))
+                start = builder.load(_pointer(context, builder, kinds[2], a_rows, row))
+                starts.append(_pointer(context, builder, kinds[0], a, builder.add(a0, start)))
+            b_start = _pointer(context, builder, kinds[5], b, b0)
+            b_table = _pointer(context, builder, kinds[7], b_rows, b_row)
+            c_start = _pointer(context, builder, kinds[10], c, c0)
             zero = ir.Constant(vector, [0.0] * lanes)
 
             before = builder.block
@@ -130,30 +167,31 @@ def _tile(vectors):
             builder.position_at_end(loop)
             k = builder.phi(size)
             k.add_incoming(constant(0), before)
-            sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(ROWS)]
-            b_place = builder.gep(b_start, [builder.mul(k, b_row)])
+            sums = [[builder.phi(vector) for _ in range(vectors)] for _ in starts]
+            b_place = builder.gep(b_start, [builder.load(builder.gep(b_table, [k]))])
             b_vectors = [
                 _load(builder, builder.gep(b_place, [constant(j * lanes)]), vector)
                 for j in range(vectors)
             ]
+            results = []
             for start, row in zip(starts, sums, strict=True):
                 factor = _spread(builder, builder.load(builder.gep(start, [k])), vector)
                 for total, b_vector in zip(row, b_vectors, strict=True):
+                    results.append(builder.call(multiply_add, [factor, b_vector, total]))
                     total.add_incoming(zero, before)
-                    total.add_incoming(builder.call(multiply_add, [factor, b_vector, total]), loop)
+                    total.add_incoming(results[-1], loop)
             following = builder.add(k, constant(1))
             k.add_incoming(following, loop)
             builder.cbranch(builder.icmp_signed("<", following, terms), loop, done)
 
             builder.position_at_end(done)
             replace = builder.icmp_signed("!=", fresh, ir.Constant(fresh.type, 0))
-            for i, row in enumerate(sums):
-                for j, total in enumerate(row):
-                    offset = builder.add(builder.mul(c_row, constant(i)), constant(j * lanes))
-                    place = builder.gep(c_start, [offset])
-                    old = builder.select(replace, zero, _load(builder, place, vector))
-                    value = total.incomings[1][0]
-                    _store(builder, builder.fadd(value, old), place)
+            for index, value in enumerate(results):
+                i, j = divmod(index, vectors)
+                offset = builder.add(builder.mul(c_pitch, constant(i)), constant(j * lanes))
+                place = builder.gep(c_start, [offset])
+                old = builder.select(replace, zero, _load(builder, place, vector))
+                _store(builder, builder.fadd(value, old), place)
             return context.get_dummy_value()
 
         return signature, generate
@@ -198,26 +236,9 @@ def copy(typing, target, target0, source, source0, count):
         tail = builder.append_basic_block("tail")
         builder.cbranch(builder.icmp_signed("<", whole, count), tail, done)
         builder.position_at_end(tail)
-        lane = ir.Constant(ir.VectorType(size, lanes), list(range(lanes)))
-        left = _spread(builder, builder.sub(count, whole), ir.VectorType(size, lanes))
-        mask = builder.icmp_signed("<", lane, left)
-        pointer, align = vector.as_pointer(), ir.Constant(ir.IntType(32), 4)
-        kind = f"v{lanes}f{bits}.p0"
-        load = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [pointer, align.type, mask.type, vector]),
-            f"llvm.masked.load.{kind}",
-        )
-        store = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [vector, pointer, align.type, mask.type]),
-            f"llvm.masked.store.{kind}",
-        )
-        source_place = builder.bitcast(builder.gep(origin, [whole]), pointer)
-        target_place = builder.bitcast(builder.gep(to, [whole]), pointer)
-        nothing = ir.Constant(vector, [0.0] * lanes)
-        value = builder.call(load, [source_place, align, mask, nothing])
-        builder.call(store, [value, target_place, align, mask])
+        mask = _first(builder, builder.sub(count, whole), lanes)
+        value = _load(builder, builder.gep(origin, [whole]), vector, mask)
+        _store(builder, value, builder.gep(to, [whole]), mask)
         builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -225,9 +246,62 @@ def copy(typing, target, target0, source, source0, count):
     return signature, generate
 
 
-_wide = _tile(REGISTERS.vectors)
-_middle = _tile(REGISTERS.vectors - 1)
-_narrow = _tile(1)
+@intrinsic
+def transpose(typing, target, target0, target_row, source, source0, source_row, rows, count):
+    """Put `rows` rows of `count` numbers upright, at most as many of each as a vector has."""
+    signature = types.void(target, target0, target_row, source, source0, source_row, rows, count)
+
+    def generate(context, builder, signature, values):
+        target, target0, target_row, source, source0, source_row, rows, count = values
+        number, size = context.get_data_type(signature.args[0].dtype), count.type
+        lanes = REGISTERS.size * 8 // signature.args[0].dtype.bitwidth
+        vector = ir.VectorType(number, lanes)
+        to = _pointer(context, builder, signature.args[0], target, target0)
+        origin = _pointer(context, builder, signature.args[3], source, source0)
+        across, along = _first(builder, count, lanes), _first(builder, rows, lanes)
+        nothing = ir.Constant(across.type, [False] * lanes)
+        lines = []
+        for i in range(lanes):
+            there = builder.icmp_signed("<", ir.Constant(size, i), rows)
+            mask = builder.select(there, across, nothing)
+            place = builder.gep(origin, [builder.mul(source_row, ir.Constant(size, i))])
+            lines.append(_load(builder, place, vector, mask))
+        # Blocks of half the size change places, then blocks within these, down to single numbers.
+        distance = lanes // 2
+        while distance:
+            for i in (i for i in range(lanes) if not i & distance):
+                one, other = lines[i], lines[i + distance]
+                lines[i] = _mixed(
+                    builder, one, other,
+                    [k if not k & distance else lanes + k - distance for k in range(lanes)],
+                )  # fmt: skip
+                lines[i + distance] = _mixed(
+                    builder, one, other,
+                    [k + distance if not k & distance else lanes + k for k in range(lanes)],
+                )  # fmt: skip
+            distance //= 2
+        for i, line in enumerate(lines):
+            there = builder.icmp_signed("<", ir.Constant(size, i), count)
+            mask = builder.select(there, along, nothing)
+            place = builder.gep(to, [builder.mul(target_row, ir.Constant(size, i))])
+            _store(builder, line, place, mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _mixed(builder, one, other, lanes):
+    """Return the vector of these lanes of two vectors in a row."""
+    return builder.shuffle_vector(
+        one, other, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    )
+
+
+_wide = _tile(ROWS, REGISTERS.vectors)
+_middle = _tile(ROWS, REGISTERS.vectors - 1)
+_narrow = _tile(ROWS, 1)
+_low = _tile(ROWS // 2, REGISTERS.vectors)
+_low_narrow = _tile(ROWS // 2, 1)
 
 
 @compiled(inline="always")
@@ -238,22 +312,38 @@ def in_vectors(count, array):
 
 
 @compiled()
-def multiply(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
-    """Add a[rows, terms] @ b[terms, width] to c[rows, width], or replace it where it is fresh.
+def multiply(a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c_pitch, width, fresh):
+    """Add the product of `rows` rows of a and `terms` rows of b to c, or put it there.
 
-    All three are flat; a begins at a0 and its rows lie a_row apart. c is written in whole tiles, so
-    it has room for as many rows and columns. Tiles of one row share what they read of a.
+    All are flat. The rows of a and b begin where the tables say: row i of a at
+    a0 + a_rows[a_row + i]. The rows of c lie a pitch apart; it is written, and b is read, in whole
+    vectors. Tiles of one row share what they read of a.
     """
     lanes = REGISTERS.size // b.itemsize
     full = REGISTERS.vectors * lanes
     for i in range(0, rows, ROWS):
-        left, start = min(ROWS, rows - i), a0 + i * a_row
+        left, row = min(ROWS, rows - i), a_row + i
         for j in range(0, width, full):
             vectors = (min(full, width - j) + lanes - 1) // lanes
-            c0 = i * c_row + j
-            if vectors == REGISTERS.vectors:
-                _wide(a, start, a_row, left, b, j, b_row, terms, c, c0, c_row, fresh)
+            c0, b1 = i * c_pitch + j, b0 + j
+            if left <= ROWS // 2:
+                if vectors == REGISTERS.vectors:
+                    _low(
+                        a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh
+                    )
+                else:
+                    for v in range(0, vectors * lanes, lanes):
+                        _low_narrow(
+                            a, a0, a_rows, row, left, b, b1 + v, b_rows, b_row, terms, c, c0 + v,
+                            c_pitch, fresh,
+                        )  # fmt: skip
+            elif vectors == REGISTERS.vectors:
+                _wide(a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh)
             elif vectors > 1:
-                _middle(a, start, a_row, left, b, j, b_row, terms, c, c0, c_row, fresh)
+                _middle(
+                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh
+                )
             else:
-                _narrow(a, start, a_row, left, b, j, b_row, terms, c, c0, c_row, fresh)
+                _narrow(
+                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh
+                )
