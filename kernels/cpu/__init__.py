@@ -28,6 +28,8 @@ _FILES = {name: file for file, names in _COMPILED.items() for name in names}
 
 
 def __getattr__(name):
+    if name in _COMPILED:
+        return importlib.import_module(f".{name}", __name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     file = _FILES.get(name)

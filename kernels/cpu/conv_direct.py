@@ -69,6 +69,9 @@ class Layout(NamedTuple):
         return windows.c * self.phases_h * self.phases_w * self.rows * self.pitch
 
 
+GATHERED = Layout(0, 0, 0, 0)
+
+
 class Places(NamedTuple):
     """Where results lie in the images of y: the first, and the steps to its neighbours."""
 
@@ -77,6 +80,23 @@ class Places(NamedTuple):
     first: int
     row: int
     column: int
+
+
+def supports(shape, work):
+    """Return True: there is nothing that it cannot do."""
+    return True
+
+
+def cost(shape, work):
+    """Return the multiply-adds of a pass, those in vain included."""
+    (top, _), (left, _) = shape.padding
+    windows = Windows(
+        shape.groups, shape.c // shape.groups, *shape.size, *shape.taps, *shape.windows,
+        *shape.stride, top, left, *shape.dilation,
+    )  # fmt: skip
+    outputs = shape.o // shape.groups
+    layout = _layout(windows, outputs)
+    return shape.n * shape.groups * _steps(windows, layout, outputs)
 
 
 def conv2d(x, w, b, y, activation, *, stride, padding, dilation, groups):
@@ -113,7 +133,7 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
                     windows = _flattened(windows)
                 first, row = i * size[1] + j, stride[0] * size[1]
                 places = Places(c, size[0] * size[1], first, row, stride[1])
-                _convolve(dy, taps, b, dx, 0, windows, places)
+                _convolve(dy, taps, b, dx, False, windows, places)
 
 
 def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
@@ -220,23 +240,35 @@ def _taps(phase, size, kernel, stride, padding, dilation):
 @lru_cache(maxsize=1024)
 def _layout(windows, outputs):
     """Return how images are laid out, or that columns are gathered, whichever takes less time."""
-    rows = windows.oh + (windows.kh - 1) * windows.dilation_h // windows.stride_h
-    pitch = windows.ow + (windows.kw - 1) * windows.dilation_w // windows.stride_w
-    phases = [
-        1 + max(tap * dilation % stride for tap in range(min(taps, stride)))
-        for taps, dilation, stride in (
-            (windows.kh, windows.dilation_h, windows.stride_h),
-            (windows.kw, windows.dilation_w, windows.stride_w),
-        )
-    ]
-    # In steps of the processor, for one vector of a column.
-    product = -(-outputs // (ROWS // 2)) * (ROWS // 2)
-    gather = 16 * (12 / windows.ow + (0.2 if windows.stride_w == 1 else 1))
-    lay_out = 8 * rows * pitch * phases[0] * phases[1] / (windows.kh * windows.kw)
-    aside = product * windows.oh * pitch + lay_out
-    if aside < (product + gather) * windows.oh * windows.ow:
-        return Layout(*phases, rows, pitch)
-    return Layout(0, 0, 0, windows.ow)
+    laid_out = _phases(windows)
+    if _steps(windows, laid_out, outputs) < _steps(windows, GATHERED, outputs):
+        return laid_out
+    return GATHERED._replace(pitch=windows.ow)
+
+
+def _phases(windows):
+    """Return the layout from which rows of columns can be read."""
+    phases, extents = [], []
+    for taps, dilation, stride, count in (
+        (windows.kh, windows.dilation_h, windows.stride_h, windows.oh),
+        (windows.kw, windows.dilation_w, windows.stride_w, windows.ow),
+    ):
+        phases.append(1 + max(tap * dilation % stride for tap in range(min(taps, stride))))
+        extents.append(count + (taps - 1) * dilation // stride)
+    return Layout(*phases, *extents)
+
+
+def _steps(windows, layout, outputs):
+    """Return how many vectors the product of an image takes, with what it costs to get them.
+
+    What laying out and gathering cost beside a multiply-add was measured.
+    """
+    half = ROWS // 2
+    product = -(-outputs // half) * half * windows.c * windows.kh * windows.kw * windows.oh
+    if layout.phases_h:
+        return product * layout.pitch + 8 * layout.size(windows)
+    gather = 190 / windows.ow + (3 if windows.stride_w == 1 else 16)
+    return product * windows.ow * (1 + gather / outputs)
 
 
 @lru_cache(maxsize=1024)
@@ -417,7 +449,7 @@ def _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, pla
         for o in range(rows):
             place, source = to + o * places.plane, o * panel + position - positions[0]
             add = bias[filter0 + o]
-            if activation == 0:
+            if not activation:
                 for t in range(valid):
                     y[place + t * places.column] = sums[source + t] + add
             else:

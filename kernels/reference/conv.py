@@ -47,14 +47,18 @@ def _tap(index, windows, stride, dilation):
     return slice(start, start + stride * (windows - 1) + 1, stride)
 
 
-def conv2d(x, w, b, *, stride, padding, dilation, groups):
-    """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw), add b (o,) or None: (n, o, oh, ow)."""
+def conv2d(x, w, b, *, stride, padding, dilation, groups, activation=None):
+    """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw), add b (o,) or None: (n, o, oh, ow).
+
+    The activation, if any, is "relu".
+    """
     n, (o, _, *kernel_size) = len(x), w.shape
     columns = im2col(x, kernel_size, stride=stride, padding=padding, dilation=dilation)
     oh, ow = columns.shape[-2:]
     columns = columns.reshape(n, groups, w[0].size, oh * ow)
     y = np.matmul(w.reshape(groups, o // groups, w[0].size), columns).reshape(n, o, oh, ow)
-    return y if b is None else y + b[:, None, None]
+    y = y if b is None else y + b[:, None, None]
+    return y if activation is None else np.maximum(y, 0)
 
 
 def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
