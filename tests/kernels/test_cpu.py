@@ -153,6 +153,15 @@ assert "numba" in sys.modules
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+def test_a_kernel_with_the_name_of_its_file_is_the_kernel_whichever_comes_first():
+    script = """
+from minicnn import kernels
+kernels.cpu.dropout_grad
+assert callable(kernels.cpu.dropout)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_arrays_with_gaps_are_updated_in_place():
     w, dw, m, v = (np.ones((4, 6), np.float32)[:, ::2] for _ in range(4))
     options = dict(lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0, decoupled=False)

@@ -15,8 +15,8 @@ VALUES = [
 ]  # fmt: skip
 ONE_ARRAY = [
     ("relu",), ("leaky_relu", 0.2), ("elu", 1.3), ("sigmoid",), ("tanh",),
-    ("scaled_tanh", 1.7, 0.6), ("softplus", 2.0), ("softmax", 1), ("log_softmax", 1), ("dropout", 0.4, 7),
-    ("spatial_dropout", 0.4, 7), ("gaussian_noise", 0.4, 7),
+    ("scaled_tanh", 1.7, 0.6), ("softplus", 2.0), ("softmax", 1), ("log_softmax", 1),
+    ("dropout", 0.4, 7), ("spatial_dropout", 0.4, 7), ("gaussian_noise", 0.4, 7),
 ]  # fmt: skip
 TWO_ARRAYS = [
     ("relu_grad",), ("leaky_relu_grad", 0.2), ("elu_grad", 1.3), ("sigmoid_grad",),
