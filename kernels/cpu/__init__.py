@@ -10,29 +10,23 @@ from .. import reference
 
 __all__ = reference.__all__
 
-_COMPILED = {
-    "conv": (
-        "conv2d",
-        "conv2d_bias_grad",
-        "conv2d_input_grad",
-        "conv2d_weight_grad",
-        "conv_transpose2d",
-        "conv_transpose2d_input_grad",
-        "conv_transpose2d_weight_grad",
-    ),
-    "norm": ("batch_norm", "batch_norm_grad", "batch_norm_inference", "batch_norm_inference_grad"),
-    "optim": ("adam_step", "sgd_step"),
-    "pool": ("avg_pool2d", "avg_pool2d_grad", "max_pool2d", "max_pool2d_grad"),
-}
-_FILES = {name: file for file, names in _COMPILED.items() for name in names}
+# The files of the reference that have their like here; what these do not hold is the reference's.
+_FILES = "activation", "conv", "dropout", "loss", "norm", "optim", "pool"
 
 
 def __getattr__(name):
-    if name in _COMPILED:
+    if name in __all__:
+        file = _file(name)
+        here = importlib.import_module(f".{file}", __name__) if file in _FILES else reference
+        # All of the file: its import has set the name of the file, which may be a kernel's too.
+        for kernel in (kernel for kernel in __all__ if _file(kernel) == file):
+            globals()[kernel] = getattr(here, kernel, getattr(reference, kernel))
+        return globals()[name]
+    if name in _FILES:
         return importlib.import_module(f".{name}", __name__)
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    file = _FILES.get(name)
-    source = importlib.import_module(f".{file}", __name__) if file else reference
-    globals()[name] = getattr(source, name)
-    return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _file(name):
+    """Return the file of the reference that defines a kernel."""
+    return getattr(reference, name).__module__.rpartition(".")[2]

@@ -347,3 +347,10 @@ def multiply(a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c_pitch
                 _narrow(
                     a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh
                 )
+
+
+@compiled()
+def multiply_matrices(a, a0, a_pitch, rows, b, b0, b_pitch, terms, c, c_pitch, width, fresh):
+    """Do what `multiply` does where rows lie a pitch apart: row i of a at a0 + i * a_pitch."""
+    a_rows, b_rows = np.arange(rows) * a_pitch, np.arange(terms) * b_pitch
+    multiply(a, a0, a_rows, 0, rows, b, b0, b_rows, 0, terms, c, c_pitch, width, fresh)

@@ -36,12 +36,47 @@ def everything(x):
         moved, [x], [x.copy()], lr=0.1, momentum=0.9, dampening=0, weight_decay=0, nesterov=True
     )
     return [
+        *elements(cpu, x), *losses(cpu, x),
         y, mean, variance, largest, index, average, *weights, *m, *v, *moved,
         *cpu.batch_norm_grad(y, x, w, mean, variance, 1e-5),
         *cpu.batch_norm_inference_grad(y, x, w, mean, variance, 1e-5),
         cpu.max_pool2d_grad(largest, index, size, **WINDOWS, dilation=(1, 1)),
         cpu.avg_pool2d_grad(average, size, **WINDOWS, counted=((0, 0), (0, 0))),
     ]  # fmt: skip
+
+
+def elements(cpu, x):
+    """Return what the compiled activations, and dropout, make of some images."""
+    names = ("relu", "sigmoid", "tanh")
+    options = (("leaky_relu", 0.2), ("elu", 1.3), ("softplus", 2.0), ("softmax", -1))
+    of_output = {"relu", "sigmoid", "tanh", "softmax", "log_softmax", "scaled_tanh"}
+    results = []
+    for name, *constants in (
+        *((name,) for name in names), *options, ("log_softmax", -1), ("scaled_tanh", 1.7, 0.6)
+    ):  # fmt: skip
+        y = getattr(cpu, name)(x, *constants)
+        known = y if name in of_output else x
+        results += [y, getattr(cpu, f"{name}_grad")(x, known, *constants)]
+    for name in ("dropout", "dropout_grad", "spatial_dropout", "gaussian_noise"):
+        results.append(getattr(cpu, name)(x, 0.4, 7))
+    return results
+
+
+def losses(cpu, x):
+    """Return what the compiled losses make of some images as logits."""
+    target, slopes, rows = np.float32(0.5) * x, x[::-1].copy(), x.reshape(-1, x.shape[-1])
+    classes, weight = np.arange(len(rows)) % rows.shape[1], np.full(1, 2, np.float32)
+    results = [
+        cpu.squared_error(x, target), cpu.squared_error_grad(slopes, x, target),
+        cpu.huber(x, target, 0.3), cpu.huber_grad(slopes, x, target, 0.3),
+        cpu.sigmoid_cross_entropy(x, target, None, weight),
+        cpu.sigmoid_cross_entropy_grad(slopes, x, target, None, weight),
+    ]  # fmt: skip
+    for aim in (classes, target.reshape(rows.shape)):
+        loss, log_probability = cpu.softmax_cross_entropy(rows, aim, 0.1)
+        results += [loss, log_probability]
+        results.append(cpu.softmax_cross_entropy_grad(loss, log_probability, aim, 0.1))
+    return results
 
 
 @pytest.fixture
@@ -110,10 +145,19 @@ def test_numba_is_imported_with_the_first_kernel_that_needs_it():
 import sys
 import numpy as np
 import minicnn as mc
-mc.ops.relu(np.ones(3, np.float32))
+mc.ops.linear(np.ones((2, 3), np.float32), np.ones((4, 3), np.float32))
 assert "numba" not in sys.modules
 mc.ops.max_pool2d(np.ones((1, 1, 4, 4), np.float32), 2)
 assert "numba" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_kernel_with_the_name_of_its_file_is_the_kernel_whichever_comes_first():
+    script = """
+from minicnn import kernels
+kernels.cpu.dropout_grad
+assert callable(kernels.cpu.dropout)
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 

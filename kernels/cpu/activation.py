@@ -1,0 +1,286 @@
+"""Nonlinearities in one pass over the memory, where NumPy takes one for every operator."""
+
+import numpy as np
+
+from .. import memory, reference
+from .compiled import compiled
+from .elementwise import CHUNK, compilable, over_elements
+from .exponential import exp, expm1, log1p
+from .parallel import in_parts
+
+
+def relu(x):
+    """Return max(x, 0)."""
+    return over_elements(_relu, reference.relu, (x,))
+
+
+def relu_grad(dy, y):
+    """Return the gradient of `relu`; 0 at x = 0."""
+    return over_elements(_relu_grad, reference.relu_grad, (dy, y))
+
+
+def leaky_relu(x, slope):
+    """Return x where it is positive and slope * x elsewhere."""
+    return over_elements(_leaky_relu, reference.leaky_relu, (x,), slope)
+
+
+def leaky_relu_grad(dy, x, slope):
+    """Return the gradient of `leaky_relu`; the slope at x = 0."""
+    return over_elements(_leaky_relu_grad, reference.leaky_relu_grad, (dy, x), slope)
+
+
+def elu(x, alpha):
+    """Return x where it is positive and alpha * (exp(x) - 1) elsewhere."""
+    return over_elements(_elu, reference.elu, (x,), alpha)
+
+
+def elu_grad(dy, x, alpha):
+    """Return the gradient of `elu`; alpha at x = 0."""
+    return over_elements(_elu_grad, reference.elu_grad, (dy, x), alpha)
+
+
+def sigmoid(x):
+    """Return 1 / (1 + exp(-x)), without overflow for large negative x."""
+    return over_elements(_sigmoid, reference.sigmoid, (x,))
+
+
+def sigmoid_grad(dy, y):
+    """Return the gradient of `sigmoid`."""
+    return over_elements(_sigmoid_grad, reference.sigmoid_grad, (dy, y))
+
+
+def tanh(x):
+    """Return the hyperbolic tangent."""
+    return over_elements(_tanh, reference.tanh, (x,))
+
+
+def tanh_grad(dy, y):
+    """Return the gradient of `tanh`."""
+    return over_elements(_tanh_grad, reference.tanh_grad, (dy, y))
+
+
+def scaled_tanh(x, amplitude, slope):
+    """Return amplitude * tanh(slope * x)."""
+    return over_elements(_scaled_tanh, reference.scaled_tanh, (x,), amplitude, slope)
+
+
+def scaled_tanh_grad(dy, y, amplitude, slope):
+    """Return the gradient of `scaled_tanh`."""
+    definition = reference.scaled_tanh_grad
+    return over_elements(_scaled_tanh_grad, definition, (dy, y), amplitude, slope)
+
+
+def softplus(x, beta):
+    """Return log(1 + exp(beta * x)) / beta, without overflow for large x."""
+    return over_elements(_softplus, reference.softplus, (x,), beta)
+
+
+def softplus_grad(dy, x, beta):
+    """Return the gradient of `softplus`."""
+    return over_elements(_softplus_grad, reference.softplus_grad, (dy, x), beta)
+
+
+def softmax(x, axis):
+    """Return exp(x) divided by its sum along the axis."""
+    return over_rows(_softmax, reference.softmax, (x,), axis)
+
+
+def softmax_grad(dy, y, axis):
+    """Return the gradient of `softmax`."""
+    return over_rows(_softmax_grad, reference.softmax_grad, (dy, y), axis)
+
+
+def log_softmax(x, axis):
+    """Return the logarithm of the softmax along the axis."""
+    return over_rows(_log_softmax, reference.log_softmax, (x,), axis)
+
+
+def log_softmax_grad(dy, y, axis):
+    """Return the gradient of `log_softmax`."""
+    return over_rows(_log_softmax_grad, reference.log_softmax_grad, (dy, y), axis)
+
+
+def over_rows(loop, definition, arrays, axis):
+    """Return what a compiled loop makes of arrays, one row after the other.
+
+    Rows are the last axis; along another one the reference steps through memory as well as any.
+    """
+    x = arrays[0]
+    if not compilable(*arrays) or axis not in (-1, x.ndim - 1) or not x.size:
+        return definition(*arrays, axis)
+    y = memory.empty(x.shape, x.dtype)
+    lines = [np.ascontiguousarray(array).reshape(-1, x.shape[-1]) for array in (*arrays, y)]
+
+    def some(start, stop):
+        loop(*(line[start:stop] for line in lines))
+
+    in_parts(some, len(lines[0]), x.size)
+    return y
+
+
+@compiled()
+def _relu(x, y):
+    for i in range(x.size):
+        y[i] = x.dtype.type(0) if x[i] <= 0 else x[i]  # NaN is not: it goes through
+
+
+@compiled()
+def _relu_grad(dy, y, dx):
+    for i in range(y.size):
+        dx[i] = y.dtype.type(0) if y[i] <= 0 else dy[i]
+
+
+@compiled()
+def _leaky_relu(x, y, slope):
+    for i in range(x.size):
+        y[i] = x[i] if x[i] > 0 else slope * x[i]
+
+
+@compiled()
+def _leaky_relu_grad(dy, x, dx, slope):
+    for i in range(x.size):
+        dx[i] = dy[i] if x[i] > 0 else slope * dy[i]
+
+
+@compiled()
+def _elu(x, y, alpha):
+    for i in range(x.size):
+        y[i] = x[i] if x[i] > 0 else alpha * expm1(x[i])
+
+
+@compiled()
+def _elu_grad(dy, x, dx, alpha):
+    for i in range(x.size):
+        dx[i] = dy[i] if x[i] > 0 else dy[i] * alpha * exp(x[i])
+
+
+@compiled(inline="always")
+def logistic(x):
+    """Return 1 / (1 + exp(-x)), without overflow."""
+    small = exp(-abs(x))
+    one = type(small)(1)
+    return (one if x >= 0 else small) / (one + small)
+
+
+@compiled(error_model="numpy")
+def _sigmoid(x, y):
+    for i in range(x.size):
+        y[i] = logistic(x[i])
+
+
+@compiled()
+def _sigmoid_grad(dy, y, dx):
+    for i in range(y.size):
+        dx[i] = dy[i] * y[i] * (y.dtype.type(1) - y[i])
+
+
+def _tanh(x, y):
+    np.tanh(x, out=y)  # vectors already, and nothing around it
+
+
+@compiled()
+def _tanh_grad(dy, y, dx):
+    for i in range(y.size):
+        dx[i] = dy[i] * (y.dtype.type(1) - y[i] * y[i])
+
+
+def _scaled_tanh(x, y, amplitude, slope):
+    """Take in turn pieces that the cache holds."""
+    for start in range(0, x.size, CHUNK):
+        piece = y[start : start + CHUNK]
+        np.multiply(x[start : start + CHUNK], slope, out=piece)
+        np.tanh(piece, out=piece)
+        np.multiply(piece, amplitude, out=piece)
+
+
+@compiled(error_model="numpy")
+def _scaled_tanh_grad(dy, y, dx, amplitude, slope):
+    for i in range(y.size):
+        dx[i] = dy[i] * slope * (amplitude - y[i] * y[i] / amplitude)
+
+
+@compiled(inline="always")
+def soft_positive(x):
+    """Return log(1 + exp(x)) less the positive part of x."""
+    return log1p(exp(-abs(x)))
+
+
+@compiled(error_model="numpy")
+def _softplus(x, y, beta):
+    for i in range(x.size):
+        scaled = beta * x[i]
+        y[i] = (max(scaled, x.dtype.type(0)) + soft_positive(scaled)) / beta
+
+
+@compiled(error_model="numpy")
+def _softplus_grad(dy, x, dx, beta):
+    for i in range(x.size):
+        dx[i] = dy[i] * logistic(beta * x[i])
+
+
+@compiled(fastmath={"nnan", "nsz"})
+def _largest(x):
+    """Return the maximum of a line without NaN; of a line with one, the sum is NaN anyway."""
+    largest = x[0]
+    for i in range(x.size):
+        largest = max(largest, x[i])
+    return largest
+
+
+@compiled(fastmath={"reassoc"})
+def _exp_below(x, top, y):
+    """Set y to exp(x - top) and return its sum."""
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        y[i] = exp(x[i] - top)
+        total += y[i]
+    return total
+
+
+@compiled(fastmath={"reassoc"})
+def _sum_of_exp(x, top):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += exp(x[i] - top)
+    return total
+
+
+@compiled(fastmath={"reassoc"})
+def _sum_of_products(x, y):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i] * y[i]
+    return total
+
+
+@compiled(error_model="numpy")
+def _softmax(x, y):
+    for r in range(len(x)):
+        total = _exp_below(x[r], _largest(x[r]), y[r])
+        for i in range(x.shape[1]):
+            y[r, i] /= total
+
+
+@compiled()
+def _softmax_grad(dy, y, dx):
+    for r in range(len(y)):
+        mean = _sum_of_products(dy[r], y[r])
+        for i in range(y.shape[1]):
+            dx[r, i] = y[r, i] * (dy[r, i] - mean)
+
+
+@compiled()
+def _log_softmax(x, y):
+    for r in range(len(x)):
+        top = _largest(x[r])
+        rest = np.log(_sum_of_exp(x[r], top))
+        for i in range(x.shape[1]):
+            y[r, i] = (x[r, i] - top) - rest
+
+
+@compiled()
+def _log_softmax_grad(dy, y, dx):
+    for r in range(len(y)):
+        total = dy[r].sum()
+        for i in range(y.shape[1]):
+            dx[r, i] = dy[r, i] - exp(y[r, i]) * total

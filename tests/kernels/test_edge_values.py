@@ -1,0 +1,125 @@
+"""What the compiled kernels make of NaN, infinities, zeros and denormals: what the reference does.
+
+And their exponentials, against NumPy's in a longer type.
+"""
+
+import numpy as np
+import pytest
+
+from minicnn import kernels
+
+both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+VALUES = [
+    np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 1e-310, -1e-310, 1, -1, 3e38, -3e38,
+    88, -88, 89, -103, -104, -105, 709, 710, -745, -746, 1000, -1000, 0.1, 2,
+]  # fmt: skip
+ONE_ARRAY = [
+    ("relu",), ("leaky_relu", 0.2), ("elu", 1.3), ("sigmoid",), ("tanh",),
+    ("scaled_tanh", 1.7, 0.6), ("softplus", 2.0), ("softmax", 1), ("log_softmax", 1),
+    ("dropout", 0.4, 7), ("spatial_dropout", 0.4, 7), ("gaussian_noise", 0.4, 7),
+]  # fmt: skip
+TWO_ARRAYS = [
+    ("relu_grad",), ("leaky_relu_grad", 0.2), ("elu_grad", 1.3), ("sigmoid_grad",),
+    ("tanh_grad",), ("scaled_tanh_grad", 1.7, 0.6), ("softplus_grad", 2.0), ("softmax_grad", 1),
+    ("log_softmax_grad", 1), ("squared_error",), ("huber", 0.5),
+    ("sigmoid_cross_entropy", None, None),
+]  # fmt: skip
+
+
+def call_by_name(call):
+    return call[0]
+
+
+def strange(dtype, seed):
+    """Return strange values next to each other, and each of them among usual ones."""
+    rng = np.random.default_rng(seed)
+    with np.errstate(over="ignore"):
+        values = np.array(VALUES).astype(dtype)
+    x = rng.standard_normal((40, len(values))).astype(dtype)
+    x[: len(values)][np.diag_indices(len(values))] = values
+    x[-2:] = values, rng.permutation(values)
+    return x
+
+
+def assert_same(call, *arrays):
+    name, *constants = call
+    with np.errstate(all="ignore"):
+        expected = getattr(kernels.reference, name)(*arrays, *constants)
+    y = getattr(kernels.cpu, name)(*arrays, *constants)
+    assert y.dtype == expected.dtype
+    eps, tiny = np.finfo(y.dtype).eps, np.finfo(y.dtype).tiny
+    with np.errstate(invalid="ignore"):
+        assert np.allclose(y, expected, rtol=8 * eps, atol=64 * eps, equal_nan=True)
+    zeros = (expected == 0) & (np.abs(y) < tiny)
+    assert np.array_equal(np.signbit(y[zeros]), np.signbit(expected[zeros]))
+
+
+@both_dtypes
+@pytest.mark.parametrize("call", ONE_ARRAY, ids=call_by_name)
+def test_strange_values_give_what_the_reference_gives(call, dtype):
+    assert_same(call, strange(dtype, 0))
+
+
+@both_dtypes
+@pytest.mark.parametrize("call", TWO_ARRAYS, ids=call_by_name)
+def test_strange_values_and_gradients_give_what_the_reference_gives(call, dtype):
+    usual = np.random.default_rng(1).uniform(0.1, 0.9, (40, len(VALUES))).astype(dtype)
+    assert_same(call, usual, strange(dtype, 0))
+    if call[0].endswith("_grad"):
+        assert_same(call, strange(dtype, 0), usual)
+
+
+@both_dtypes
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (0, 5), (1,), (4097,), (3, 4, 5)])
+def test_arrays_of_any_shape_are_taken(shape, dtype):
+    x = np.random.default_rng(0).uniform(0.1, 0.9, shape).astype(dtype)
+    for name in ("relu", "sigmoid", "tanh"):
+        assert_same((name,), x)
+        assert_same((f"{name}_grad",), x, x)
+    assert_same(("scaled_tanh", 1.7, 0.6), x)
+    assert_same(("dropout", 0.4, 7), x)
+    assert_same(("gaussian_noise", 0.4, 7), x)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.dtype(np.float32).newbyteorder()])
+def test_what_no_loop_is_made_for_goes_to_the_reference(dtype):
+    x = np.arange(-3, 3).astype(dtype).reshape(2, 3)
+    assert np.array_equal(kernels.cpu.relu(x), kernels.reference.relu(x))
+    assert kernels.cpu.sigmoid(x).dtype == kernels.reference.sigmoid(x).dtype
+
+
+def test_arrays_of_different_types_or_shapes_are_combined_as_in_the_reference():
+    x, target = np.ones((3, 4), np.float32), np.full(4, 0.3)
+    assert_same(("squared_error",), x, target)
+    assert_same(("relu_grad",), target, x)
+
+
+@pytest.mark.parametrize("wrong", [5, -6])
+def test_a_class_that_does_not_exist_is_refused(wrong):
+    with pytest.raises(IndexError):
+        kernels.cpu.softmax_cross_entropy(np.ones((2, 5), np.float32), np.array([0, wrong]), 0.0)
+
+
+@pytest.mark.parametrize(("name", "units"), [("exp", 1.1), ("expm1", 1.3), ("log1p", 2)])
+@pytest.mark.parametrize(
+    ("dtype", "longer", "low"), [(np.float32, np.float64, -87), (np.float64, np.longdouble, -708)]
+)
+def test_exponentials_err_by_about_one_unit_in_the_last_place(name, units, dtype, longer, low):
+    from minicnn.kernels.cpu import compiled, exponential
+
+    function = getattr(exponential, name)
+
+    @compiled.compiled()
+    def fill(x, y):
+        for i in range(x.size):
+            y[i] = function(x[i])
+
+    rng = np.random.default_rng(0)
+    low, high = {"exp": (low, -low), "expm1": (low, 0), "log1p": (0, 1)}[name]
+    near = rng.choice([-1, 1], 20000) * 10 ** rng.uniform(-30, 0, 20000)
+    x = np.concatenate([rng.uniform(low, high, 20000), np.clip(near, low, high)]).astype(dtype)
+    y = np.empty_like(x)
+    fill(x, y)
+    exact = getattr(np, name)(x.astype(longer))
+    unit = np.spacing(np.abs(exact).astype(dtype)).astype(longer)
+    assert (np.abs(y - exact) / unit).max() <= units
