@@ -11,7 +11,7 @@ from .. import reference
 __all__ = reference.__all__
 
 # The files of the reference that have their like here; what these do not hold is the reference's.
-_FILES = "activation", "conv", "dropout", "loss", "norm", "optim", "pool"
+_FILES = "activation", "conv", "dropout", "linear", "loss", "norm", "optim", "pool"
 
 
 def __getattr__(name):

@@ -82,7 +82,9 @@ def plan(
     n, c, *size = x_shape
     o, _, *taps = w_shape
     shape = Shape(n, c, o, tuple(size), tuple(taps), windows, stride, padding, dilation, groups)
-    return _plan(_trimmed(shape)[1], work, _names(allowed) if allowed else _now_allowed())
+    return _plan(
+        _simplified(_trimmed(shape)[1]), work, _names(allowed) if allowed else _now_allowed()
+    )
 
 
 @contextmanager
@@ -141,7 +143,7 @@ def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
     if not shape.multiply_adds:
         y[...] = 0 if b is None else b[:, None, None]
         return y
-    algorithm, shape, x, w, to = _chosen(shape, "input_grad", x, w[:, :, rows, cols], y)
+    algorithm, shape, to, w, x = _chosen(shape, "input_grad", y, w[:, :, rows, cols], x)
     algorithm.conv2d_input_grad(x, w, b, to, **_options(shape))
     return y
 
@@ -178,18 +180,17 @@ def _output(x, w, b, windows, stride, padding, dilation, groups, activation):
 
 
 def _weight_grad(dy, x, dw, shape):
-    algorithm, shape, dy, x, dw = _chosen(shape, "weight_grad", dy, x, dw)
+    algorithm, shape, x, dw, dy = _chosen(shape, "weight_grad", x, dw, dy)
     algorithm.conv2d_weight_grad(dy, x, dw, **_options(shape))
 
 
-def _chosen(shape, work, *arrays):
-    """Return the algorithm, the shape and the arrays without gaps, a column laid down as a row."""
-    arrays = [np.ascontiguousarray(array) for array in arrays]
-    algorithm = ALGORITHMS[_plan(shape, work, _now_allowed()).algorithm]
-    if _is_column(shape):
-        shape = _laid_down(shape)
-        arrays = [array.reshape(*array.shape[:2], 1, array.shape[2]) for array in arrays]
-    return algorithm, shape, *arrays
+def _chosen(shape, work, x, w, y):
+    """Return the algorithm, the simplest shape, and the arrays in it, without gaps."""
+    shape = _simplified(shape)
+    x = np.ascontiguousarray(x).reshape(shape.n, shape.c, *shape.size)
+    w = np.ascontiguousarray(w).reshape(shape.o, shape.c // shape.groups, *shape.taps)
+    y = np.ascontiguousarray(y).reshape(shape.n, shape.o, *shape.windows)
+    return ALGORITHMS[_plan(shape, work, _now_allowed()).algorithm], shape, x, w, y
 
 
 def _options(shape):
@@ -218,21 +219,32 @@ def _trimmed(shape):
     return tuple(kept), shape._replace(taps=counts, padding=tuple(padding))
 
 
-def _is_column(shape):
-    axes = shape.size, shape.taps, shape.windows, shape.stride, shape.padding
-    return [axis[1] for axis in axes] == [1, 1, 1, 1, (0, 0)]
+@lru_cache(maxsize=1024)
+def _simplified(shape):
+    """Return a shape of the same arrays with fewer axes, or longer ones.
+
+    Rows of an image that has but one row of windows are channels, and pixels of a row that has but
+    one window. A column of pixels is a row of them.
+    """
+    for axis in (0, 1):
+        whole = shape.taps[axis] == shape.size[axis] and shape.windows[axis] == 1
+        plain = shape.padding[axis][0] == 0 and shape.dilation[axis] == 1
+        if whole and plain and (axis == 0 or shape.size[0] == 1):
+            values = dict(size=1, taps=1, padding=(0, 0), stride=1)
+            changed = {k: _replaced(getattr(shape, k), axis, v) for k, v in values.items()}
+            shape = shape._replace(c=shape.c * shape.size[axis], **changed)
+    if shape.size[1] == shape.taps[1] == shape.windows[1] == 1 and shape.padding[1][0] == 0:
+        fields = shape._asdict()
+        return Shape(**{k: v[::-1] if isinstance(v, tuple) else v for k, v in fields.items()})
+    return shape
 
 
-def _laid_down(shape):
-    """Return the shape with its axes exchanged."""
-    fields = shape._asdict()
-    return Shape(**{k: v[::-1] if isinstance(v, tuple) else v for k, v in fields.items()})
+def _replaced(pair, axis, value):
+    return (value, pair[1]) if axis == 0 else (pair[0], value)
 
 
 @lru_cache(maxsize=1024)
 def _plan(shape, work, allowed):
-    if _is_column(shape):
-        shape = _laid_down(shape)
     costs = {
         name: ALGORITHMS[name].cost(shape, work)
         for name in ALGORITHMS

@@ -20,6 +20,7 @@ import numpy as np
 from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
+from .product import multiply_flat, multiply_upright
 from .tile import ROWS, columns, copy, in_vectors, multiply, transpose
 
 # A block of terms, so many columns of them, and their sums lie in the second cache [elements].
@@ -101,6 +102,11 @@ def cost(shape, work):
 
 def conv2d(x, w, b, y, activation, *, stride, padding, dilation, groups):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw) into y (n, o, oh, ow)."""
+    if _is_linear(x, w, y):
+        multiply_upright(x[..., 0, 0], w[..., 0, 0], b, y[..., 0, 0])
+        if activation:
+            np.maximum(y, 0, out=y)
+        return
     windows = _windows(x, w.shape, y.shape[2:], stride, padding, dilation, groups)
     windows = _flattened(windows)
     places = Places(len(w), windows.oh * windows.ow, 0, windows.ow, 1)
@@ -113,6 +119,9 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
     The pixels of dx that are a stride apart see the same taps of the filters. So dx is made of as
     many images as a stride has pixels, each of them a convolution of dy with some of the taps.
     """
+    if b is None and _is_linear(dx, w, dy):
+        multiply_flat(dy[..., 0, 0], w[..., 0, 0], dx[..., 0, 0])
+        return
     _, c, *size = dx.shape
     o, _, *kernel_size = w.shape
     by_group = w.reshape(groups, o // groups, c // groups, *kernel_size).swapaxes(1, 2)
@@ -138,9 +147,10 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
 
 def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
     """Return in dw (o, c/groups, kh, kw) the gradient of the filters."""
-    dw.fill(0)
-    if not dy.size:
+    if _is_linear(x, dw, dy):
+        multiply_flat(np.ascontiguousarray(dy[..., 0, 0].T), x[..., 0, 0], dw[..., 0, 0])
         return
+    dw.fill(0)
     windows = _windows(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups)
     windows = _flattened(windows)
     outputs, terms, tiles = len(dw) // groups, dw[0].size, -(-dw[0].size // ROWS)
@@ -173,6 +183,12 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
         in_parts(some, groups * (tiles if parts == 1 else parts), work)
     if parts > 1:
         np.sum(partial, axis=0, out=dw)
+
+
+def _is_linear(x, w, y):
+    """Return whether this is a linear layer: images of one pixel, and one group."""
+    pixels = {extent for array in (x, w, y) for extent in array.shape[2:]}
+    return pixels == {1} and w.shape[1] == x.shape[1]
 
 
 def _convolve(x, w, b, y, activation, windows, places):

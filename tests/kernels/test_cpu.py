@@ -145,7 +145,7 @@ def test_numba_is_imported_with_the_first_kernel_that_needs_it():
 import sys
 import numpy as np
 import minicnn as mc
-mc.ops.linear(np.ones((2, 3), np.float32), np.ones((4, 3), np.float32))
+mc.ops.pad(np.ones((2, 3), np.float32), ((1, 1), (0, 0)))
 assert "numba" not in sys.modules
 mc.ops.max_pool2d(np.ones((1, 1, 4, 4), np.float32), 2)
 assert "numba" in sys.modules
