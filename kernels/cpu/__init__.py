@@ -4,7 +4,10 @@ Everything is loaded when it is first asked for, because importing Numba takes l
 all of minicnn. Compiled code is kept on disk, beside these files.
 """
 
+import functools
 import importlib
+import os
+import warnings
 
 from .. import reference
 
@@ -17,7 +20,8 @@ _FILES = "activation", "conv", "dropout", "linear", "loss", "norm", "optim", "po
 def __getattr__(name):
     if name in __all__:
         file = _file(name)
-        here = importlib.import_module(f".{file}", __name__) if file in _FILES else reference
+        compiled = file in _FILES and _can_compile()
+        here = importlib.import_module(f".{file}", __name__) if compiled else reference
         # All of the file: its import has set the name of the file, which may be a kernel's too.
         for kernel in (kernel for kernel in __all__ if _file(kernel) == file):
             globals()[kernel] = getattr(here, kernel, getattr(reference, kernel))
@@ -30,3 +34,22 @@ def __getattr__(name):
 def _file(name):
     """Return the file of the reference that defines a kernel."""
     return getattr(reference, name).__module__.rpartition(".")[2]
+
+
+@functools.cache
+def _can_compile():
+    """Return whether Numba works here, and say once if it does not."""
+    reason = "NUMBA_DISABLE_JIT is set"
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"):
+        try:
+            importlib.import_module("numba")
+        except ImportError as error:
+            reason = f"Numba cannot be imported ({error})"
+        else:
+            return True
+    warnings.warn(
+        f"minicnn runs on its reference kernels, which are slow: {reason}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return False
