@@ -24,7 +24,10 @@ _COMPILED = {
         "softmax_cross_entropy", "softmax_cross_entropy_grad",
         "squared_error", "squared_error_grad",
     ),
-    "norm": ("batch_norm", "batch_norm_grad", "batch_norm_inference", "batch_norm_inference_grad"),
+    "norm": (
+        "batch_norm", "batch_norm_grad", "batch_norm_inference", "batch_norm_inference_grad",
+        "local_response_norm", "local_response_norm_grad",
+    ),
     "optim": ("adam_step", "sgd_step"),
     "pool": ("avg_pool2d", "avg_pool2d_grad", "max_pool2d", "max_pool2d_grad"),
 }  # fmt: skip

@@ -20,12 +20,13 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     planes, largest, where = _planes(x), _planes(y), _planes(index)
     first = (padding[0][0], padding[1][0])
     reach = (y.shape[3] - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1
+    reach = max(reach, first[1] + x.shape[3])  # of a row with its padding
 
     def some(start, stop):
-        padded = np.empty(max(reach, first[1] + x.shape[3]), x.dtype)
+        padded = np.empty(reach // 2 * 2 + 2, x.dtype)
         begins, here = np.empty(y.shape[3], np.int32), slice(start, stop)
         _max(
-            planes[here], largest[here], where[here], padded, begins,
+            planes[here], largest[here], where[here], padded, begins, reach,
             kernel_size, stride, first, dilation,
         )  # fmt: skip
 
@@ -107,13 +108,13 @@ def _inside(start, extent, taps, dilation):
 # Without Numba's memory manager, which counts references to every slice of an array, with a lock:
 # that takes longer than a short row, and more so on two cores.
 @compiled(_nrt=False)
-def _max(x, y, index, padded, begins, kernel_size, stride, before, dilation):
+def _max(x, y, index, padded, begins, reach, kernel_size, stride, before, dilation):
     """Let all windows of a row meet one row of samples after the other."""
     planes, h, w = x.shape
     taps, step, spread, left = kernel_size[1], stride[1], dilation[1], before[1]
     _first_columns(begins, w, taps, step, spread, left)
     padded[:] = -np.inf
-    outside = padded.size > w
+    outside, paired = reach > w, spread == 1 and taps == 3 and step == 2
     for p in range(planes):
         for i in range(y.shape[1]):
             largest, at, top = y[p, i], index[p, i], i * stride[0] - before[0]
@@ -121,10 +122,42 @@ def _max(x, y, index, padded, begins, kernel_size, stride, before, dilation):
             _begin(largest, at, begins, (top + r0 * dilation[0]) * w, r0 < r1)
             for r in range(r0, r1):
                 row = top + r * dilation[0]
+                if paired:
+                    _deal(x[p, row], padded, left)
+                    _three_of_pairs(padded, largest, at, row * w - left)
+                    continue
                 if outside:
                     _copy(x[p, row], padded[left:])
                 met = padded if outside else x[p, row]
                 _meet(met, largest, at, row * w - left, taps, step, spread)
+
+
+@compiled(_nrt=False)
+def _deal(row, halves, left):
+    """Copy a row behind its padding: what is even there to the first half, the rest to the second.
+
+    Loops that skip samples are in vectors only if they use all of them, as this one does.
+    """
+    half, pairs = halves.size // 2, row.size // 2
+    first = halves[(left % 2) * half + left // 2 :]
+    second = halves[((left + 1) % 2) * half + (left + 1) // 2 :]
+    for i in range(pairs):
+        first[i] = row[2 * i]
+        second[i] = row[2 * i + 1]
+    if row.size % 2:
+        first[pairs] = row[2 * pairs]
+
+
+@compiled(_nrt=False)
+def _three_of_pairs(halves, largest, at, place):
+    """Let windows of three samples, two apart, meet a row in halves."""
+    half = halves.size // 2
+    even, odd, next_even = halves[:half], halves[half:], halves[1:]
+    for j in range(largest.size):
+        here = place + 2 * j
+        best, k = _larger(even[j], np.int32(here), largest[j], at[j])
+        best, k = _larger(odd[j], np.int32(here + 1), best, k)
+        largest[j], at[j] = _larger(next_even[j], np.int32(here + 2), best, k)
 
 
 @compiled(_nrt=False)
@@ -167,8 +200,6 @@ def _meet(row, largest, at, place, taps, step, spread):
         _keep_larger(row, largest, at, place, 2, 2)
     elif spread == 1 and taps == 3 and step == 1:
         _keep_larger(row, largest, at, place, 3, 1)
-    elif spread == 1 and taps == 3 and step == 2:
-        _keep_larger(row, largest, at, place, 3, 2)
     elif spread == 1 and taps == 3 and step == 3:
         _keep_larger(row, largest, at, place, 3, 3)
     elif spread == 1 and taps == 4 and step == 4:

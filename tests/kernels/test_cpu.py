@@ -35,7 +35,9 @@ def everything(x):
     cpu.sgd_step(
         moved, [x], [x.copy()], lr=0.1, momentum=0.9, dampening=0, weight_decay=0, nesterov=True
     )
+    response = dict(size=5, alpha=0.1, beta=0.75, k=2.0)
     return [
+        cpu.local_response_norm(x, **response), cpu.local_response_norm_grad(y, x, **response),
         *elements(cpu, x), *losses(cpu, x),
         y, mean, variance, largest, index, average, *weights, *m, *v, *moved,
         *cpu.batch_norm_grad(y, x, w, mean, variance, 1e-5),
