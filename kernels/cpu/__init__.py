@@ -30,6 +30,13 @@ _COMPILED = {
     ),
     "optim": ("adam_step", "sgd_step"),
     "pool": ("avg_pool2d", "avg_pool2d_grad", "max_pool2d", "max_pool2d_grad"),
+    "window": (
+        "adaptive_avg_pool2d", "adaptive_avg_pool2d_grad",
+        "adaptive_max_pool2d", "adaptive_max_pool2d_grad",
+        "adaptive_lp_pool2d", "adaptive_lp_pool2d_grad",
+        "adaptive_std_pool2d", "adaptive_std_pool2d_grad",
+        "lp_pool2d", "lp_pool2d_grad", "std_pool2d", "std_pool2d_grad",
+    ),
 }  # fmt: skip
 _FILES = {name: file for file, names in _COMPILED.items() for name in names}
 

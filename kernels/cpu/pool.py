@@ -155,9 +155,9 @@ def _three_of_pairs(halves, largest, at, place):
     even, odd, next_even = halves[:half], halves[half:], halves[1:]
     for j in range(largest.size):
         here = place + 2 * j
-        best, k = _larger(even[j], np.int32(here), largest[j], at[j])
-        best, k = _larger(odd[j], np.int32(here + 1), best, k)
-        largest[j], at[j] = _larger(next_even[j], np.int32(here + 2), best, k)
+        best, k = larger(even[j], np.int32(here), largest[j], at[j])
+        best, k = larger(odd[j], np.int32(here + 1), best, k)
+        largest[j], at[j] = larger(next_even[j], np.int32(here + 2), best, k)
 
 
 @compiled(_nrt=False)
@@ -176,7 +176,7 @@ def _first_columns(begins, w, taps, step, spread, left):
 
 
 @compiled(inline="always")
-def _larger(value, place, best, at):
+def larger(value, place, best, at):
     """Return the larger value and its place: the first of equals, or the first NaN."""
     wins = (not value <= best) & (best == best)
     return (value if wins else best), (place if wins else at)
@@ -197,27 +197,27 @@ def _meet(row, largest, at, place, taps, step, spread):
     A loop is in vectors only if its taps and its step are constants: the usual ones are.
     """
     if spread == 1 and taps == 2 and step == 2:
-        _keep_larger(row, largest, at, place, 2, 2)
+        _keeplarger(row, largest, at, place, 2, 2)
     elif spread == 1 and taps == 3 and step == 1:
-        _keep_larger(row, largest, at, place, 3, 1)
+        _keeplarger(row, largest, at, place, 3, 1)
     elif spread == 1 and taps == 3 and step == 3:
-        _keep_larger(row, largest, at, place, 3, 3)
+        _keeplarger(row, largest, at, place, 3, 3)
     elif spread == 1 and taps == 4 and step == 4:
-        _keep_larger(row, largest, at, place, 4, 4)
+        _keeplarger(row, largest, at, place, 4, 4)
     else:
         for s in range(0, taps * spread, spread):
             if step == 1:
-                _keep_larger(row[s:], largest, at, place + s, 1, 1)
+                _keeplarger(row[s:], largest, at, place + s, 1, 1)
             else:
-                _keep_larger(row[s:], largest, at, place + s, 1, step)
+                _keeplarger(row[s:], largest, at, place + s, 1, step)
 
 
 @compiled(inline="always")
-def _keep_larger(row, largest, at, place, taps, step):
+def _keeplarger(row, largest, at, place, taps, step):
     for j in range(largest.size):
         best, k = largest[j], at[j]
         for s in range(taps):
-            best, k = _larger(row[j * step + s], np.int32(place + j * step + s), best, k)
+            best, k = larger(row[j * step + s], np.int32(place + j * step + s), best, k)
         largest[j], at[j] = best, k
 
 
