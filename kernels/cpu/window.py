@@ -219,13 +219,14 @@ def _lp(x, y, rows, columns, p):
     for n in range(len(y)):
         for i in range(len(rows)):
             for j in range(len(columns)):
-                window = x[n, rows[i, 0] : rows[i, 1], columns[j, 0] : columns[j, 1]]
                 largest, total = 0.0, 0.0
-                for value in window.flat:
-                    largest = max(largest, np.float64(abs(value)))
+                for r in range(rows[i, 0], rows[i, 1]):
+                    for s in range(columns[j, 0], columns[j, 1]):
+                        largest = max(largest, np.float64(abs(x[n, r, s])))
                 scale = largest if 0 < largest < np.inf else 1.0
-                for value in window.flat:
-                    total += _power(np.float64(abs(value)) / scale, p)
+                for r in range(rows[i, 0], rows[i, 1]):
+                    for s in range(columns[j, 0], columns[j, 1]):
+                        total += _power(np.float64(abs(x[n, r, s])) / scale, p)
                 y[n, i, j] = scale * total ** (1 / p)
 
 
