@@ -64,7 +64,7 @@ class Activations:
         for x in inputs:
             self._keep(x.data, self._new(x.data))
 
-    def __call__(self, name, arguments, options, result):
+    def __call__(self, name, arguments, options, result, function):
         """Count the result, as an observer of operations."""
         array = result.data
         if any(isinstance(a, Tensor) and a.data is array for a in arguments):

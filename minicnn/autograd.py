@@ -53,7 +53,10 @@ class no_grad(contextlib.ContextDecorator):
 
 @contextlib.contextmanager
 def observe(observer):
-    """Call `observer(name, arguments, options, result)` after every operation in this block."""
+    """Call `observer(name, arguments, options, result, function)` after every operation inside.
+
+    The function is the one on arrays, with which the operation could be done again.
+    """
     token = _observer.set(observer)
     try:
         yield
@@ -88,7 +91,7 @@ def primitive(function):
         if _recording.get():
             result._node = _record(name, arguments, gradients)
         if (observer := _observer.get()) is not None:
-            observer(name, arguments, options, result)
+            observer(name, arguments, options, result, function)
         return result
 
     return operation

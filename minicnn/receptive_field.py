@@ -85,7 +85,7 @@ class ReceptiveFields:
         reference, fields = self._known.get(id(array), (None, {}))
         return fields if reference is not None and reference() is array else {}
 
-    def __call__(self, name, arguments, options, result):
+    def __call__(self, name, arguments, options, result, function):
         """Find the field of the result, as an observer of operations."""
         known = [self.of(argument) for argument in arguments]
         if all(fields == {} for fields in known) or not result.size:

@@ -279,10 +279,10 @@ class _Record:
             self.layers.append(self._layer(module, own, running, output))
         return output
 
-    def operation(self, name, arguments, options, result):
+    def operation(self, name, arguments, options, result, function):
         """Count an operation, follow its memory and its fields, as `observe` asks for."""
-        self.activations(name, arguments, options, result)
-        self._fields(name, arguments, options, result)
+        self.activations(name, arguments, options, result, function)
+        self._fields(name, arguments, options, result, function)
         running = self._running[-1]
         running.operations += 1
         if name in _MULTIPLY_ADDS:

@@ -158,7 +158,7 @@ class Owners:
         self.total = self.peak = self.alive = 0
         self.add(x.data)
 
-    def __call__(self, name, arguments, options, result):
+    def __call__(self, name, arguments, options, result, function):
         self.add(result.data)
 
     def add(self, array):

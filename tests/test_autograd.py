@@ -482,7 +482,9 @@ def test_detach_cuts_the_history():
 
 def test_observers_see_every_operation():
     seen = []
-    with observe(lambda name, arguments, options, result: seen.append((name, result.shape))):
+    with observe(
+        lambda name, arguments, options, result, function: seen.append((name, result.shape))
+    ):
         mc.Tensor(np.ones((2, 3))).sum(axis=0)
     mc.Tensor([1.0]).exp()
     assert seen == [("sum", (3,))]

@@ -13,18 +13,22 @@ from .. import reference
 
 __all__ = reference.__all__
 
-# The files of the reference that have their like here; what these do not hold is the reference's.
-_FILES = "activation", "conv", "dropout", "linear", "loss", "norm", "optim", "pool"
+# The files of the reference that have their like here, some with another beside them; what these do
+# not hold is the reference's.
+_FILES = {
+    file: [file] for file in ("activation", "conv", "dropout", "linear", "loss", "norm", "optim")
+}
+_FILES["pool"] = ["pool", "window"]
 
 
 def __getattr__(name):
     if name in __all__:
         file = _file(name)
-        compiled = file in _FILES and _can_compile()
-        here = importlib.import_module(f".{file}", __name__) if compiled else reference
+        files = _FILES.get(file, ()) if _can_compile() else ()
+        here = [*(importlib.import_module(f".{part}", __name__) for part in files), reference]
         # All of the file: its import has set the name of the file, which may be a kernel's too.
         for kernel in (kernel for kernel in __all__ if _file(kernel) == file):
-            globals()[kernel] = getattr(here, kernel, getattr(reference, kernel))
+            globals()[kernel] = next(getattr(part, kernel) for part in here if kernel in vars(part))
         return globals()[name]
     if name in _FILES:
         return importlib.import_module(f".{name}", __name__)

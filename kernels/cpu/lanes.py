@@ -1,7 +1,7 @@
 """Rows dealt out into lanes: side by side, what one tap of a window meets in all windows of a row.
 
-Up to a stride of 4 there are as many lanes as the stride, each of every so manieth sample, and a
-tap takes a part of one; loops of a constant stride are vectors. Beyond, each tap has its own lane.
+Up to a stride of 4 there are as many lanes as the stride, dealt like cards, and a tap takes a part
+of one; loops of a constant stride are vectors. Beyond, each tap has its own lane.
 """
 
 import numpy as np

@@ -161,7 +161,7 @@ def _mixture_gradients(log_probability, dy, target, dx, smoothing):
             dx[r, i] = dy[r] * (exp(log_probability[r, i]) * total - wanted)
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _sigmoid_cross_entropy(x, target, loss, weight):
     one, zero = x.dtype.type(1), x.dtype.type(0)
     for i in range(x.size):
@@ -170,7 +170,7 @@ def _sigmoid_cross_entropy(x, target, loss, weight):
         loss[i] = target[i] * (positive * weight) + (one - target[i]) * negative
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _sigmoid_gradient(dy, x, target, dx, weight):
     one = x.dtype.type(1)
     for i in range(x.size):

@@ -1,10 +1,17 @@
-"""Batch normalisation in two passes over the memory forward, and two backward."""
+"""Batch normalisation in two passes over the memory forward, and two backward.
+
+Local response normalisation in one each: positions are taken in pieces whose channels the cache
+holds all together.
+"""
 
 import numpy as np
 
-from .. import memory
+from .. import memory, reference
 from .compiled import compiled
+from .elementwise import compilable
 from .parallel import in_parts
+
+_PIECE = 256  # positions, of which 200 channels and more fit into the second-level cache
 
 
 def batch_norm(x, w, b, eps):
@@ -56,6 +63,35 @@ def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
         lambda a, o: _affine(slopes, results, nothing, scale, nothing, a, o), x.shape[1], 2 * x.size
     )
     return dx, dw.astype(x.dtype), db.astype(x.dtype)
+
+
+def local_response_norm(x, size, alpha, beta, k):
+    """Divide x (n, c, ...) by (k + alpha * s) ** beta, s the sum of squares of `size` channels."""
+    if not compilable(x) or not x.size:
+        return reference.local_response_norm(x, size, alpha, beta, k)
+    images, y = _rows(x), memory.empty(x.shape, x.dtype)
+    results, before = _rows(y), size // 2
+    constants = map(x.dtype.type, (alpha, beta, k))
+    arguments = (size, before, *constants)
+    _in_pieces(lambda a, o: _respond(images, results, *arguments, a, o), images)
+    return y
+
+
+def local_response_norm_grad(dy, x, size, alpha, beta, k):
+    """Return the gradient of x."""
+    if not compilable(x, dy) or not x.size:
+        return reference.local_response_norm_grad(dy, x, size, alpha, beta, k)
+    images, slopes, dx = _rows(x), _rows(dy), memory.empty(x.shape, x.dtype)
+    results, before = _rows(dx), size // 2
+    constants = map(x.dtype.type, (alpha, beta, k))
+    arguments = (size, before, *constants)
+    _in_pieces(lambda a, o: _response_grad(slopes, images, results, *arguments, a, o), images)
+    return dx
+
+
+def _in_pieces(function, images):
+    """Call a function for all pieces of all images, on several threads if it pays."""
+    in_parts(function, len(images) * -(-images.shape[2] // _PIECE), 4 * images.size)
 
 
 def _parameter_gradients(dy, x, mean, deviation):
@@ -117,3 +153,88 @@ def _input_gradient(dy, x, dx, mean, scale, shift, tilt, start, stop):
             for j in range(size):
                 distance = x[i, c, j] - mean[c]
                 dx[i, c, j] = dy[i, c, j] * scale[c] - shift[c] - distance * tilt[c]
+
+
+@compiled(error_model="numpy")
+def _inverse_powers(x, y, beta):
+    """Set y to x ** -beta; two square roots, the paper's exponent, are vectors and others not."""
+    one = x.dtype.type(1)
+    if beta == 0.75:
+        for j in range(x.size):
+            root = np.sqrt(x[j])
+            y[j] = one / (root * np.sqrt(root))
+    else:
+        for j in range(x.size):
+            y[j] = one / x[j] ** beta
+
+
+@compiled()
+def _add_neighbours(x, weight, total, channel, size, before):
+    """Set total to the sum of the products of x and weight over the channels around one."""
+    total[:] = 0
+    for c in range(max(0, channel - before), min(len(x), channel - before + size)):
+        _add_products(x[c], weight[c], total)
+
+
+@compiled()
+def _add_products(x, weight, total):
+    for j in range(total.size):
+        total[j] += x[j] * weight[j]
+
+
+@compiled()
+def _take(x, first, piece):
+    """Copy some positions of an image (c, positions): its own are too far apart for vectors."""
+    for c in range(len(x)):
+        row = x[c, first:]
+        for j in range(piece.shape[1]):
+            piece[c, j] = row[j]
+
+
+@compiled()
+def _bases(image, base, c, size, before, alpha, k):
+    _add_neighbours(image, image, base, c, size, before)
+    for j in range(base.size):
+        base[j] = k + alpha * base[j]
+
+
+@compiled(error_model="numpy")
+def _respond(x, y, size, before, alpha, beta, k, start, stop):
+    channels, positions = x.shape[1:]
+    pieces = (positions + _PIECE - 1) // _PIECE
+    for part in range(start, stop):
+        i, first = part // pieces, part % pieces * _PIECE
+        image = np.empty((channels, min(_PIECE, positions - first)), x.dtype)
+        base, scale = np.empty(image.shape[1], x.dtype), np.empty(image.shape[1], x.dtype)
+        _take(x[i], first, image)
+        for c in range(channels):
+            _bases(image, base, c, size, before, alpha, k)
+            _inverse_powers(base, scale, beta)
+            result = y[i, c, first:]
+            for j in range(base.size):
+                result[j] = image[c, j] * scale[j]
+
+
+@compiled(error_model="numpy")
+def _response_grad(dy, x, dx, size, before, alpha, beta, k, start, stop):
+    channels, positions = x.shape[1:]
+    pieces, slope = (positions + _PIECE - 1) // _PIECE, x.dtype.type(2) * alpha * beta
+    for part in range(start, stop):
+        i, first = part // pieces, part % pieces * _PIECE
+        image = np.empty((channels, min(_PIECE, positions - first)), x.dtype)
+        across = np.empty_like(image)
+        base, scale = np.empty(image.shape[1], x.dtype), np.empty(image.shape[1], x.dtype)
+        _take(x[i], first, image)
+        for c in range(channels):
+            _bases(image, base, c, size, before, alpha, k)
+            _inverse_powers(base, scale, beta)
+            given, result = dy[i, c, first:], dx[i, c, first:]
+            for j in range(base.size):
+                result[j] = given[j] * scale[j]
+                across[c, j] = result[j] / base[j]
+        # A channel belongs to the windows of the same channels reversed.
+        for c in range(channels):
+            _add_neighbours(image, across, base, c, size, size - 1 - before)
+            result = dx[i, c, first:]
+            for j in range(base.size):
+                result[j] -= slope * image[c, j] * base[j]

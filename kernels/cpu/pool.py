@@ -20,10 +20,14 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     index = memory.empty(y.shape, np.int32)
     planes, largest, where = _planes(x), _planes(y), _planes(index)
     first = (padding[0][0], padding[1][0])
+    reach = (y.shape[3] - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1
+    reach = max(reach, first[1] + x.shape[3])  # of a row with its padding
 
     def some(start, stop):
+        padded = np.empty(reach // 2 * 2 + 2, x.dtype)
+        begins, here = np.empty(y.shape[3], np.int32), slice(start, stop)
         _max(
-            planes[start:stop], largest[start:stop], where[start:stop],
+            planes[here], largest[here], where[here], padded, begins, reach,
             kernel_size, stride, first, dilation,
         )  # fmt: skip
 
@@ -96,93 +100,129 @@ def _counts(dtype, size, kernel_size, stride, padding, counted):
 @compiled(inline="always")
 def _inside(start, extent, taps, dilation):
     """Return the first tap of a window that meets a sample, and the first behind that does not."""
+    # Divisions take as long as a short row, and most windows need none.
     first = 0 if start >= 0 else (-start + dilation - 1) // dilation
-    return first, min(taps, (extent - 1 - start) // dilation + 1)
+    whole = start + (taps - 1) * dilation < extent
+    return first, taps if whole else (extent - 1 - start) // dilation + 1
 
 
-@compiled()
-def _max(x, y, index, kernel_size, stride, before, dilation):
-    """Take a row of windows at once, but for those at the border."""
-    _, h, w = x.shape
-    planes, oh, ow = y.shape
-    taps, step, spread = kernel_size[1], stride[1], dilation[1]
-    j0 = min(ow, (before[1] + step - 1) // step)
-    j1 = max(j0, min(ow, (w + before[1] - (taps - 1) * spread - 1) // step + 1))
+# Without Numba's memory manager, which counts references to every slice of an array, with a lock:
+# that takes longer than a short row, and more so on two cores.
+@compiled(_nrt=False)
+def _max(x, y, index, padded, begins, reach, kernel_size, stride, before, dilation):
+    """Let all windows of a row meet one row of samples after the other."""
+    planes, h, w = x.shape
+    taps, step, spread, left = kernel_size[1], stride[1], dilation[1], before[1]
+    _first_columns(begins, w, taps, step, spread, left)
+    padded[:] = -np.inf
+    outside, paired = reach > w, spread == 1 and taps == 3 and step == 2
     for p in range(planes):
-        for i in range(oh):
-            top = i * stride[0] - before[0]
+        for i in range(y.shape[1]):
+            largest, at, top = y[p, i], index[p, i], i * stride[0] - before[0]
             r0, r1 = _inside(top, h, kernel_size[0], dilation[0])
-            rows = range(top + r0 * dilation[0], top + r1 * dilation[0], dilation[0])
-            for j in range(ow - (j1 - j0)):
-                here = j if j < j0 else j + j1 - j0
-                left = here * step - before[1]
-                s0, s1 = _inside(left, w, taps, spread)
-                columns = range(left + s0 * spread, left + s1 * spread, spread)
-                y[p, i, here], index[p, i, here] = _largest(x[p], rows, columns)
-            if j0 < j1:
-                left = j0 * step - before[1]
-                _row_of_windows(
-                    x[p], y[p, i, j0:j1], index[p, i, j0:j1], rows, left, taps, step, spread
-                )
+            _begin(largest, at, begins, (top + r0 * dilation[0]) * w, r0 < r1)
+            for r in range(r0, r1):
+                row = top + r * dilation[0]
+                if paired:
+                    _deal(x[p, row], padded, left)
+                    _three_of_pairs(padded, largest, at, row * w - left)
+                    continue
+                if outside:
+                    _copy(x[p, row], padded[left:])
+                met = padded if outside else x[p, row]
+                _meet(met, largest, at, row * w - left, taps, step, spread)
+
+
+@compiled(_nrt=False)
+def _deal(row, halves, left):
+    """Copy a row behind its padding: what is even there to the first half, the rest to the second.
+
+    Loops that skip samples are in vectors only if they use all of them, as this one does.
+    """
+    half, pairs = halves.size // 2, row.size // 2
+    first = halves[(left % 2) * half + left // 2 :]
+    second = halves[((left + 1) % 2) * half + (left + 1) // 2 :]
+    for i in range(pairs):
+        first[i] = row[2 * i]
+        second[i] = row[2 * i + 1]
+    if row.size % 2:
+        first[pairs] = row[2 * pairs]
+
+
+@compiled(_nrt=False)
+def _three_of_pairs(halves, largest, at, place):
+    """Let windows of three samples, two apart, meet a row in halves."""
+    half = halves.size // 2
+    even, odd, next_even = halves[:half], halves[half:], halves[1:]
+    for j in range(largest.size):
+        here = place + 2 * j
+        best, k = larger(even[j], np.int32(here), largest[j], at[j])
+        best, k = larger(odd[j], np.int32(here + 1), best, k)
+        largest[j], at[j] = larger(next_even[j], np.int32(here + 2), best, k)
+
+
+@compiled(_nrt=False)
+def _copy(row, there):
+    for j in range(row.size):
+        there[j] = row[j]
+
+
+@compiled(_nrt=False)
+def _first_columns(begins, w, taps, step, spread, left):
+    """Set for each window the column of its first sample, -1 where it has none."""
+    for j in range(begins.size):
+        start = j * step - left
+        first, stop = _inside(start, w, taps, spread)
+        begins[j] = start + first * spread if first < stop else -1
 
 
 @compiled(inline="always")
-def _larger(value, place, best, at):
+def larger(value, place, best, at):
     """Return the larger value and its place: the first of equals, or the first NaN."""
     wins = (not value <= best) & (best == best)
     return (value if wins else best), (place if wins else at)
 
 
-@compiled()
-def _largest(x, rows, columns):
-    """Return the largest sample of one window and its place, -1 where there is none."""
-    best, at = x.dtype.type(-np.inf), -1
-    if len(rows) and len(columns):
-        at = rows.start * x.shape[1] + columns.start  # where all samples are -inf, the first
-    for r in rows:
-        for c in columns:
-            best, at = _larger(x[r, c], r * x.shape[1] + c, best, at)
-    return best, at
+@compiled(_nrt=False)
+def _begin(largest, at, begins, row, any_row):
+    """Let windows begin below all samples, at their first: it wins where all are -inf."""
+    for j in range(at.size):
+        largest[j] = -np.inf
+        at[j] = np.int32(row + begins[j] if any_row and begins[j] >= 0 else -1)
 
 
-@compiled()
-def _row_of_windows(x, largest, at, rows, left, taps, step, spread):
-    """Take the windows beside each other from the one that begins at `left`, all in the image.
+@compiled(_nrt=False)
+def _meet(row, largest, at, place, taps, step, spread):
+    """Let windows meet a row, whose first sample is the first one's and at `place`.
 
     A loop is in vectors only if its taps and its step are constants: the usual ones are.
     """
-    w = x.shape[1]
-    largest[:] = -np.inf
-    for j in range(at.size):
-        at[j] = np.int32(rows.start * w + left + j * step if len(rows) else -1)
-    for r in rows:
-        row, place = x[r, left:], r * w + left
-        if spread == 1 and taps == 2 and step == 2:
-            _keep_larger(row, largest, at, place, 2, 2)
-        elif spread == 1 and taps == 3 and step == 2:
-            _keep_larger(row, largest, at, place, 3, 2)
-        elif spread == 1 and taps == 3 and step == 3:
-            _keep_larger(row, largest, at, place, 3, 3)
-        elif spread == 1 and taps == 4 and step == 4:
-            _keep_larger(row, largest, at, place, 4, 4)
-        else:
-            for s in range(0, taps * spread, spread):
-                if step == 1:
-                    _keep_larger(row[s:], largest, at, place + s, 1, 1)
-                else:
-                    _keep_larger(row[s:], largest, at, place + s, 1, step)
+    if spread == 1 and taps == 2 and step == 2:
+        _keeplarger(row, largest, at, place, 2, 2)
+    elif spread == 1 and taps == 3 and step == 1:
+        _keeplarger(row, largest, at, place, 3, 1)
+    elif spread == 1 and taps == 3 and step == 3:
+        _keeplarger(row, largest, at, place, 3, 3)
+    elif spread == 1 and taps == 4 and step == 4:
+        _keeplarger(row, largest, at, place, 4, 4)
+    else:
+        for s in range(0, taps * spread, spread):
+            if step == 1:
+                _keeplarger(row[s:], largest, at, place + s, 1, 1)
+            else:
+                _keeplarger(row[s:], largest, at, place + s, 1, step)
 
 
 @compiled(inline="always")
-def _keep_larger(row, largest, at, place, taps, step):
+def _keeplarger(row, largest, at, place, taps, step):
     for j in range(largest.size):
         best, k = largest[j], at[j]
         for s in range(taps):
-            best, k = _larger(row[j * step + s], np.int32(place + j * step + s), best, k)
+            best, k = larger(row[j * step + s], np.int32(place + j * step + s), best, k)
         largest[j], at[j] = best, k
 
 
-@compiled()
+@compiled(_nrt=False)
 def _scatter(dx, dy, index):
     for p in range(dy.shape[0]):
         dx[p, :] = 0
@@ -238,7 +278,7 @@ def _spread(dx, dy, rows, cols, kernel_size, stride, before):
             collect(lanes, dx[p, r], ow, kernel_size[1], step, before[1])
 
 
-@compiled()
+@compiled(_nrt=False)
 def _add(x, total):
     for j in range(total.size):
         total[j] += x[j]

@@ -15,6 +15,7 @@ from minicnn.nn.activation import (
 from minicnn.nn.container import ModuleList, Sequential
 from minicnn.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from minicnn.nn.dropout import Dropout, Dropout1d, Dropout2d, GaussianNoise
+from minicnn.nn.fuse import Fused, fuse
 from minicnn.nn.linear import Linear
 from minicnn.nn.module import Buffer, Module, Parameter
 from minicnn.nn.network import Network
@@ -66,6 +67,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Flatten",
+    "Fused",
     "GaussianNoise",
     "GlobalAvgPool",
     "GlobalLPPool",
@@ -93,5 +95,6 @@ __all__ = [
     "StdPool1d",
     "StdPool2d",
     "Tanh",
+    "fuse",
     "init",
 ]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from minicnn.kernels import reference
 
 from minicnn import kernels
-from minicnn.kernels import reference
 from tests.kernels.cases import CASES, assert_close
 
 conv = kernels.cpu.conv

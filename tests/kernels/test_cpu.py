@@ -35,13 +35,33 @@ def everything(x):
     cpu.sgd_step(
         moved, [x], [x.copy()], lr=0.1, momentum=0.9, dampening=0, weight_decay=0, nesterov=True
     )
+    response = dict(size=5, alpha=0.1, beta=0.75, k=2.0)
     return [
-        *elements(cpu, x), *losses(cpu, x),
+        cpu.local_response_norm(x, **response), cpu.local_response_norm_grad(y, x, **response),
+        *of_windows(cpu, x), *elements(cpu, x), *losses(cpu, x),
         y, mean, variance, largest, index, average, *weights, *m, *v, *moved,
         *cpu.batch_norm_grad(y, x, w, mean, variance, 1e-5),
         *cpu.batch_norm_inference_grad(y, x, w, mean, variance, 1e-5),
         cpu.max_pool2d_grad(largest, index, size, **WINDOWS, dilation=(1, 1)),
         cpu.avg_pool2d_grad(average, size, **WINDOWS, counted=((0, 0), (0, 0))),
+    ]  # fmt: skip
+
+
+def of_windows(cpu, x):
+    """Return what the compiled pools of adaptive and of rarer kinds make of some images."""
+    size, windows = x.shape[2:], (5, 7)
+    largest, index = cpu.adaptive_max_pool2d(x, windows)
+    average, lp = cpu.adaptive_avg_pool2d(x, windows), cpu.adaptive_lp_pool2d(x, windows, 2)
+    std, strided = cpu.adaptive_std_pool2d(x, windows), cpu.lp_pool2d(x, p=3, **WINDOWS)
+    deviation = cpu.std_pool2d(x, **WINDOWS)
+    return [
+        largest, index, average, lp, std, strided, deviation,
+        cpu.adaptive_max_pool2d_grad(largest, index, size),
+        cpu.adaptive_avg_pool2d_grad(average, size),
+        cpu.adaptive_lp_pool2d_grad(largest, x, lp, 2),
+        cpu.adaptive_std_pool2d_grad(largest, x, std),
+        cpu.lp_pool2d_grad(deviation, x, strided, p=3, **WINDOWS),
+        cpu.std_pool2d_grad(strided, x, deviation, **WINDOWS),
     ]  # fmt: skip
 
 

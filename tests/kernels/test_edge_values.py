@@ -94,6 +94,51 @@ def test_arrays_of_different_types_or_shapes_are_combined_as_in_the_reference():
     assert_same(("relu_grad",), target, x)
 
 
+@both_dtypes
+@pytest.mark.parametrize("kernel_size", [(2, 2), (3, 3), (1, 4), (3, 2), (2, 5)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 3), (4, 4), (2, 5)])
+@pytest.mark.parametrize("before", [0, 1])
+def test_strange_values_in_windows_give_what_the_reference_gives(
+    kernel_size, stride, before, dtype
+):
+    x = strange(dtype, 0)[None, None, :, :17].repeat(2, axis=1)
+    x[0, 1, :20, :9] = -np.inf
+    above = before if kernel_size[0] > 1 else 0  # a window without a sample has no maximum
+    padding = ((above, 0), (before, before))
+    windows = dict(kernel_size=kernel_size, stride=stride, padding=padding)
+    y, index = kernels.cpu.max_pool2d(x, **windows, dilation=(1, 1))
+    expected, place = kernels.reference.max_pool2d(x, **windows, dilation=(1, 1))
+    assert np.array_equal(y, expected, equal_nan=True)
+    assert np.array_equal(index, place)
+    x = np.where(np.abs(x) > 1e30, dtype(np.inf), x)
+    with np.errstate(all="ignore"):
+        assert_equal_means(x, windows)
+
+
+def assert_equal_means(x, windows):
+    y = kernels.cpu.avg_pool2d(x, **windows, counted=windows["padding"])
+    expected = kernels.reference.avg_pool2d(x, **windows, counted=windows["padding"])
+    eps = np.finfo(x.dtype).eps
+    assert np.allclose(y, expected, rtol=1e3 * eps, atol=1e4 * eps, equal_nan=True)
+
+
+@both_dtypes
+@pytest.mark.parametrize("windows", [(1, 1), (5, 3), (40, 27)])
+def test_strange_values_in_adaptive_windows_give_what_the_reference_gives(windows, dtype):
+    x = strange(dtype, 0)[None, None]
+    x = np.where(np.abs(x) > 1e30, dtype(np.inf), x)  # their sum has lost all others
+    with np.errstate(all="ignore"):
+        for name, constants in (("max", ()), ("lp", (2,)), ("std", ()), ("avg", ())):
+            call = f"adaptive_{name}_pool2d"
+            y = getattr(kernels.cpu, call)(x, windows, *constants)
+            expected = getattr(kernels.reference, call)(x, windows, *constants)
+            if name == "max":
+                assert np.array_equal(y[1], expected[1])
+                y, expected = y[0], expected[0]
+            eps = np.finfo(dtype).eps
+            assert np.allclose(y, expected, rtol=1e3 * eps, atol=1e4 * eps, equal_nan=True)
+
+
 @pytest.mark.parametrize("wrong", [5, -6])
 def test_a_class_that_does_not_exist_is_refused(wrong):
     with pytest.raises(IndexError):

@@ -41,7 +41,7 @@ class Decisions:
     def __init__(self):
         self.made = {"side": [], "place": [], "kept": []}
 
-    def __call__(self, name, arguments, options, result):
+    def __call__(self, name, arguments, options, result, function):
         x = arguments[0].data
         if name in ("relu", "leaky_relu"):
             self.made["side"].append(x > 0)

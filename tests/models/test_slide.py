@@ -92,7 +92,7 @@ def multiply_adds(call):
     """Return how many products the convolutions and dense layers of a call add up."""
     counted = []
 
-    def count(name, arguments, options, result):
+    def count(name, arguments, options, result, function):
         if name in ("conv2d", "linear"):
             counted.append(result.size * np.prod(arguments[1].shape[1:]))
 
