@@ -118,7 +118,7 @@ def describe() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the version of Python and of every library that has a part in the figures."""
     found = {"python": platform.python_version(), "minicnn": mc.__version__}
-    for library in ("numpy", "numba", "torch"):
+    for library in ("numpy", "numba", "torch", "onnx", "onnxruntime"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[library] = importlib.metadata.version(library)
     return found
