@@ -30,7 +30,6 @@ TOPICS = (
     "models",
 )
 LIMIT_SIZES = {"full": 2048, "toy": 256}
-BUSY = 0.25  # [cores] that others may take of those in use
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
                 watch = machine.Watch()
                 limits = machine.measure_limits(threads, LIMIT_SIZES[options.size])
                 measured = {"gflops": limits.flops / 1e9, "gbytes": limits.bandwidth / 1e9}
-                measured |= _company(watch, threads)
+                measured |= machine.company(watch, threads)
                 for case in cases:
                     bar.set_description(f"{case.topic}, {case.name}, {case.work}")
                     seconds = case.seconds if options.seconds is None else options.seconds
@@ -84,7 +83,7 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
                     record = harness.benchmark(
                         case, limits, repeats=options.repeats, seconds=seconds
                     )
-                    records.append(record | _company(watch, threads))
+                    records.append(record | machine.company(watch, threads))
                     gc.collect()  # one network makes room for the next
                     bar.update()
             runs.append({"threads": threads, "limits": measured, "cases": records})
@@ -147,13 +146,6 @@ def _cases(options):
     if not cases:
         sys.exit(f"benchmarks: no case of {', '.join(options.topics)} is named {options.only!r}")
     return cases
-
-
-def _company(watch, threads):
-    """Return how many cores other programs used, and whether these were missing here."""
-    others = watch.cores()
-    spare = max(os.cpu_count() - threads, 0)
-    return {"others": others, "busy": others is not None and others > spare + BUSY}
 
 
 if __name__ == "__main__":

@@ -62,9 +62,11 @@ def heading(report: Mapping[str, Any], title: str) -> list[str]:
     return [f"# {title}, {report['size']} size, {report['date']}", "", ", ".join(facts)]
 
 
-def write(report: Mapping[str, Any], table: str, folder: Path, started: datetime) -> None:
-    """Write both files, whole or not at all, named by the time of the start."""
-    name = started.strftime("%Y-%m-%dT%H-%M-%SZ")
+def write(
+    report: Mapping[str, Any], table: str, folder: Path, started: datetime, kind: str = ""
+) -> None:
+    """Write both files, whole or not at all, named by the time of the start and the kind."""
+    name = started.strftime("%Y-%m-%dT%H-%M-%SZ") + kind
     text = json.dumps(report, indent=1, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in ((f"{name}.json", text), (f"{name}.md", table)):

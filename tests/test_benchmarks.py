@@ -505,8 +505,8 @@ def test_the_time_of_others_is_all_but_waiting_and_our_own(monkeypatch):
 def test_busy_is_what_lacks_the_cores_that_others_use(monkeypatch, others, busy):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     watch = SimpleNamespace(cores=lambda: others)
-    assert command_line._company(watch, threads=4) == {"others": others, "busy": busy}
-    assert not command_line._company(watch, threads=2)["busy"]
+    assert machine.company(watch, threads=4) == {"others": others, "busy": busy}
+    assert not machine.company(watch, threads=2)["busy"]
 
 
 def test_a_busy_case_is_marked(report):
