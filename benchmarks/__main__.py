@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import importlib.util
 import os
@@ -28,6 +27,7 @@ TOPICS = (
     "optim",
     "dropout",
     "models",
+    "layers",
 )
 LIMIT_SIZES = {"full": 2048, "toy": 256}
 
@@ -84,7 +84,6 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
                         case, limits, repeats=options.repeats, seconds=seconds
                     )
                     records.append(record | machine.company(watch, threads))
-                    gc.collect()  # one network makes room for the next
                     bar.update()
             runs.append({"threads": threads, "limits": measured, "cases": records})
     return {

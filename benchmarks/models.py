@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -51,8 +52,7 @@ def training(
     network: Network, size: str, *, tuned: bool = False, compiled: bool = False
 ) -> harness.Problem:
     """Return the problem of a training step."""
-    model = network.build()
-    x, target = networks.drawn(network, model, size)
+    model, x, target = _start(network, size)
     step = networks.training(network, model, x, target)
 
     def theirs(mode):
@@ -79,8 +79,7 @@ def inference(
     network: Network, size: str, *, tuned: bool = False, compiled: bool = False
 ) -> harness.Problem:
     """Return the problem of an inference."""
-    model = network.build()
-    x, _ = networks.drawn(network, model, size)
+    model, x, _ = _start(network, size)
 
     def theirs(mode):
         return pytorch.inference(pytorch.build(network, model.state_dict()), x, mode)
@@ -146,6 +145,13 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
     finally:
         for module, rate in rates.items():
             module.p = rate
+
+
+def _start(network, size):
+    """Return a model, a batch and a target, once the network before has made room."""
+    gc.collect()
+    model = network.build()
+    return model, *networks.drawn(network, model, size)
 
 
 def _modes(network, model, theirs, compiled):

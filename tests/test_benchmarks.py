@@ -24,6 +24,7 @@ from benchmarks import (  # noqa: E402
     conv,
     dropout,
     harness,
+    layers,
     machine,
     models,
     networks,
@@ -213,13 +214,64 @@ def test_both_sides_of_a_convolution_return_all_three_gradients():
 
 def test_a_layer_counts_two_operations_per_multiply_add_and_each_array_once():
     layer = conv.Convolution("tiny", ((2, 3, 5, 5), 4), ((2, 3, 5, 5), 4), (3, 3), 1, conv.NONE)
-    built = conv._build(layer, *layer.full)
+    built = conv.built(layer, "full")
     forward, gradients = built.forward(), built.gradients()
     x, w, b, y = 2 * 3 * 5 * 5, 4 * 3 * 3 * 3, 4, 2 * 4 * 3 * 3
     assert forward.flop == 2 * y * 3 * 3 * 3
     assert gradients.flop == 2 * forward.flop
     assert forward.traffic == 4 * (x + w + b + y)
     assert gradients.traffic == 4 * (2 * (x + w + b) + y)
+
+
+def test_every_convolution_of_the_networks_has_its_cases_once():
+    names = [layer.name for layer in layers.convolutions()]
+    assert len(names) == len(set(names)) == len(set(map(layers._shape, layers.convolutions())))
+    assert "vgg16: 3 to 64, 3x3 on 2x224x224" in names
+    assert "alexnet paper: 96 to 256, 5x5, 2 groups on 8x27x27" in names
+    assert "sample_cnn: 1 to 128, 3, stride 3 on 8x59049" in names
+    works = {}
+    for each in layers.cases("full"):
+        works.setdefault(each.name, []).append(each.work)
+    assert list(works) == names
+    assert works["vgg16: 3 to 64, 3x3 on 2x224x224"] == ["forward", "weight gradient"]
+    inner = ["forward", "weight gradient", "input gradient"]
+    assert works["vgg16: 64 to 64, 3x3 on 2x224x224"] == inner
+
+
+def test_the_gradient_of_one_argument_is_that_argument_s_alone():
+    layer = next(layer for layer in layers.convolutions() if layer.name.startswith("alexnet paper"))
+    whole = conv.built(layer, "toy")
+    everything = [tuple(dw.shape) for dw in whole.gradients().ours()()]
+    for work, shapes in (("input gradient", everything[:1]), ("weight gradient", everything[1:])):
+        alone = layers._build(layer, "toy", work)
+        for side in (alone.ours, *alone.theirs.values()):
+            assert [tuple(dx.shape) for dx in side()()] == shapes
+        assert alone.flop == whole.flop[0]
+        assert alone.verify() < 1
+
+
+def test_one_gradient_moves_what_it_reads_and_writes():
+    layer = conv.Convolution("tiny", ((2, 3, 5, 5), 4), ((2, 3, 5, 5), 4), (3, 3), 1, conv.NONE)
+    x, w, b, y = 2 * 3 * 5 * 5, 4 * 3 * 3 * 3, 4, 2 * 4 * 3 * 3
+    assert layers._build(layer, "toy", "input gradient").traffic == 4 * (x + w + b + y)
+    assert layers._build(layer, "toy", "weight gradient").traffic == 4 * (x + w + b + y)
+
+
+def test_a_case_has_its_own_time_unless_the_command_line_gives_one(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(layers, "cases", lambda size: [dataclasses.replace(right, seconds=0.5)])
+    right = case(problem([1.0], [1.0]))
+    benchmark = harness.benchmark
+
+    def spy(case, limits, *, repeats, seconds):
+        given.append(seconds)
+        return benchmark(case, limits, repeats=repeats, seconds=seconds)
+
+    monkeypatch.setattr(harness, "benchmark", spy)
+    options = ["layers", "--size", "toy", "--repeats", "1", "--output", str(tmp_path)]
+    command_line.main(options)
+    command_line.main([*options, "--seconds", "0.1"])
+    assert given == [0.5, 0.1]
 
 
 def test_dropout_that_does_not_scale_is_wrong():
