@@ -109,7 +109,7 @@ NETWORKS = (
 
 
 def drawn(
-    network: Network, model: nn.Module, size: str, samples: int | None = None
+    network: Network, model: nn.Network, size: str, samples: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a batch of noise and a target for it; of so many samples only, where that is given."""
     batch = getattr(network, size)

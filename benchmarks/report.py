@@ -87,10 +87,10 @@ def mark(measured: Mapping[str, Any]) -> str:
 
 def spread(value: float, quartiles: Mapping[str, float], scale: float) -> str:
     """Return a value and the quartiles around it, scaled to the unit of its column."""
-    value, lower, upper = (
+    middle, lower, upper = (
         figure(scale * number) for number in (value, quartiles["lower"], quartiles["upper"])
     )
-    return f"{value} ({lower} - {upper})"
+    return f"{middle} ({lower} - {upper})"
 
 
 def figure(value: float) -> str:
