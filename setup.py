@@ -48,7 +48,8 @@ setup(
         "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
         "test": ["pytest>=8", "hypothesis>=6.100", *examples],
         # The very version that results are compared with; its plain name may bring CUDA libraries.
-        "bench": ["torch==2.13.0"],
+        # ONNX Runtime (110 MB beside PyTorch's 700) is compared with in inference.
+        "bench": ["torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20"],
         "lint": ["ruff==0.17.6", "mypy==2.4.1", "build>=1.2", "pre-commit>=4"],
     },
     classifiers=[

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
 import os
-import statistics
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,28 +14,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minicnn.checkpoint import written_whole
+from benchmarks import report as reports
+from benchmarks import tuned
 
-TOPICS = ("conv", "pool", "norm", "activation", "linear", "loss", "optim", "dropout", "models")
-LIMIT_SIZES = {"full": 2048, "toy": 256}
-COLUMNS = (
-    "case",
-    "work",
-    "minicnn [ms]",
-    "PyTorch [ms]",
-    "layout",
-    "PyTorch / minicnn",
-    "GFLOP/s",
-    "GB/s",
-    "of the limit",
+TOPICS = (
+    "conv",
+    "pool",
+    "norm",
+    "activation",
+    "linear",
+    "loss",
+    "optim",
+    "dropout",
+    "models",
+    "layers",
 )
-NOTES = """\
-Medians, with the quartiles in brackets; in pairs, minicnn stands first. PyTorch is its fastest \
-layout. A ratio above 1 says that minicnn is faster; its quartiles are those of the ratio turn by \
-turn. The limit is the nearer one of multiply-adds and memory, as measured with NumPy: a kernel \
-that beats NumPy's matrix product, or stays in the cache, exceeds it. BUSY marks what other \
-programs left too few cores for: do not trust it, least of all with several threads."""
-BUSY = 0.25  # [cores] that others may take of those in use
+LIMIT_SIZES = {"full": 2048, "toy": 256}
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -49,20 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         If PyTorch is missing, or an argument is wrong.
     """
     options = _parse(arguments)
-    missing = [name for name in ("torch", "threadpoolctl") if not importlib.util.find_spec(name)]
+    require("torch", "threadpoolctl")
+    started = datetime.now(UTC)
+    report = measure(options, started.isoformat(timespec="seconds"))
+    if options.tuned:
+        tuned.join(report, tuned.measure(_tuned_arguments(options)))
+    table = reports.markdown(report)
+    reports.write(report, table, options.output, started)
+    print(table, end="")
+    return report
+
+
+def require(*libraries: str) -> None:
+    """Leave with an explanation where one of these libraries is missing."""
+    missing = [name for name in libraries if not importlib.util.find_spec(name)]
     if missing:
         sys.exit(
             f"benchmarks: {' and '.join(missing)} not installed; the comparison with PyTorch needs "
             "pip install -e '.[bench]', or make bench"
         )
-    started = datetime.now(UTC)
-    report = measure(options, started.isoformat(timespec="seconds"))
-    table = markdown(report)
-    name = started.strftime("%Y-%m-%dT%H-%M-%SZ")
-    _write(options.output / f"{name}.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-    _write(options.output / f"{name}.md", table)
-    print(table, end="")
-    return report
 
 
 def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
@@ -78,13 +75,15 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
                 watch = machine.Watch()
                 limits = machine.measure_limits(threads, LIMIT_SIZES[options.size])
                 measured = {"gflops": limits.flops / 1e9, "gbytes": limits.bandwidth / 1e9}
-                measured |= _company(watch, threads)
+                measured |= machine.company(watch, threads)
                 for case in cases:
                     bar.set_description(f"{case.topic}, {case.name}, {case.work}")
-                    budget = dict(repeats=options.repeats, seconds=options.seconds)
+                    seconds = case.seconds if options.seconds is None else options.seconds
                     watch = machine.Watch()
-                    record = harness.benchmark(case, limits, **budget)
-                    records.append(record | _company(watch, threads))
+                    record = harness.benchmark(
+                        case, limits, repeats=options.repeats, seconds=seconds
+                    )
+                    records.append(record | machine.company(watch, threads))
                     bar.update()
             runs.append({"threads": threads, "limits": measured, "cases": records})
     return {
@@ -97,26 +96,6 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
     }
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """Return the report as Markdown: one table per number of threads and topic."""
-    computer = report["machine"]
-    facts = [computer["cpu"], f"{computer['cores']} cores"]
-    facts += [f"{computer['memory'] / 2**30:.0f} GiB"] if computer["memory"] else []
-    facts += [*computer["blas"], *(" ".join(pair) for pair in report["versions"].items())]
-    facts += [f"commit {report['commit']}"] if report["commit"] else []
-    lines = [f"# Benchmarks, {report['size']} size, {report['date']}"]
-    lines += ["", ", ".join(facts), "", NOTES]
-    for run in report["runs"]:
-        limits, cases = run["limits"], run["cases"]
-        lines += ["", f"## Threads: {run['threads']}", ""]
-        lines += [
-            f"Limits: {limits['gflops']:.0f} GFLOP/s, {limits['gbytes']:.1f} GB/s{_mark(limits)}"
-        ]
-        for topic in dict.fromkeys(case["topic"] for case in cases):
-            lines += _table(topic, [case for case in cases if case["topic"] == topic])
-    return "\n".join(lines) + "\n"
-
-
 def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Compare minicnn with PyTorch: verify, then time."
@@ -125,9 +104,12 @@ def _parse(arguments):
     add = parser.add_argument
     add("--threads", type=int, nargs="+", default=[os.cpu_count()], help="default: all cores")
     add("--repeats", type=int, default=20, help="turns of each side (default: 20)")
-    add("--seconds", type=float, default=10.0, help="stop a case after this time (default: 10)")
+    add("--seconds", type=float, help="stop a case after this time (default: 10, layers 1)")
     add("--size", choices=("full", "toy"), default="full", help="toy: all cases in a few seconds")
     add("--only", default="", metavar="TEXT", help="only cases with this in their name")
+    add("--compile", action="store_true", help="models: torch.compile too, minutes for each")
+    add("--tuned", action="store_true", help="models: once more against tuned PyTorch")
+    add("--in-tuned-process", action="store_true", help=argparse.SUPPRESS)
     add("--output", type=Path, default=Path(__file__).parent / "results", metavar="DIR")
     options = parser.parse_args(arguments)
     if unknown := set(options.topics) - set(TOPICS):
@@ -135,70 +117,34 @@ def _parse(arguments):
     if min(options.threads) < 1 or options.repeats < 1:
         parser.error("--threads and --repeats take whole numbers from 1")
     options.topics = options.topics or TOPICS
+    if (options.tuned or options.compile) and "models" not in options.topics:
+        parser.error("--tuned and --compile are about the topic models")
+    if options.tuned and not tuned.available():
+        parser.error("--tuned needs the malloc of glibc")
     return options
+
+
+def _tuned_arguments(options):
+    """Return the same command line for the tuned process."""
+    arguments = ["models", "--in-tuned-process", "--size", options.size, "--only", options.only]
+    arguments += ["--repeats", str(options.repeats), "--threads", *map(str, options.threads)]
+    return arguments + ([] if options.seconds is None else ["--seconds", str(options.seconds)])
 
 
 def _cases(options):
     """Return the cases that are asked for; their arrays do not exist yet."""
-    topics = [importlib.import_module(f"benchmarks.{topic}") for topic in options.topics]
-    cases = [case for topic in topics for case in topic.cases(options.size)]
-    cases = [case for case in cases if options.only.lower() in case.name.lower()]
+    special = {"models": dict(tuned=options.in_tuned_process, compiled=options.compile)}
+    cases = [
+        case
+        for topic in options.topics
+        for case in importlib.import_module(f"benchmarks.{topic}").cases(
+            options.size, **special.get(topic, {})
+        )
+        if options.only.lower() in case.name.lower()
+    ]
     if not cases:
         sys.exit(f"benchmarks: no case of {', '.join(options.topics)} is named {options.only!r}")
     return cases
-
-
-def _company(watch, threads):
-    """Return how many cores other programs used, and whether these were missing here."""
-    others = watch.cores()
-    spare = max(os.cpu_count() - threads, 0)
-    return {"others": others, "busy": others is not None and others > spare + BUSY}
-
-
-def _mark(measured):
-    return " BUSY" if measured["busy"] else ""
-
-
-def _table(topic, cases):
-    """Return the lines of one table, under the geometric mean of its ratios."""
-    mean = statistics.geometric_mean(case["ratio"] for case in cases)
-    header = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---|---:|---:|---:|---:|"]
-    return ["", f"### {topic}: ratio {mean:.2f} (geometric mean)", "", *header, *map(_row, cases)]
-
-
-def _row(case):
-    ours, theirs, paired = case["ours"], case["pytorch"][case["fastest"]], case["paired"]
-    cells = [
-        case["case"] + _mark(case),
-        case["work"],
-        _spread(ours["median"], ours, 1e3),
-        _spread(theirs["median"], theirs, 1e3),
-        case["fastest"],
-        _spread(case["ratio"], paired, 1),
-        f"{_figure(ours['gflops'])} / {_figure(theirs['gflops'])}",
-        f"{_figure(ours['gbytes'])} / {_figure(theirs['gbytes'])}",
-        f"{ours['fraction']:.0%} / {theirs['fraction']:.0%} {case['bound']}",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _spread(value, quartiles, scale):
-    """Return a value and the quartiles around it, scaled to the unit of its column."""
-    value, lower, upper = (
-        _figure(scale * number) for number in (value, quartiles["lower"], quartiles["upper"])
-    )
-    return f"{value} ({lower} - {upper})"
-
-
-def _figure(value):
-    """Return three digits of a number, or all those before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
-
-
-def _write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch.nn import functional
 
@@ -22,8 +23,16 @@ class Convolution:
     full: tuple[tuple[int, ...], int]
     toy: tuple[tuple[int, ...], int]
     kernel_size: tuple[int, ...]
-    stride: int
+    stride: int | tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
+    dilation: int | tuple[int, ...] = 1
+    groups: int = 1
+    bias: bool = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What both libraries call by the same name and take in the same form."""
+        return dict(stride=self.stride, dilation=self.dilation, groups=self.groups)
 
 
 NONE, ONE, TWO, THREE = (((side, side),) * 2 for side in range(4))
@@ -50,33 +59,54 @@ LAYERS = (
 )
 
 
+# input, output channels and kernel, full and toy: an image of twice the height and width
+TRANSPOSED = (
+    ("transposed 2x2", ((4, 128, 56, 56), 64, 2), ((1, 8, 7, 7), 4, 2)),
+    ("transposed 4x4", ((4, 128, 56, 56), 64, 4), ((1, 8, 7, 7), 4, 4)),
+)
+
+
 def cases(size: str) -> Iterator[Case]:
     """Yield the cases of this topic, at "full" or "toy" size."""
     for layer in LAYERS:
-        build = functools.partial(_build, layer, *getattr(layer, size))
-        yield from layer_cases("conv", layer.name, build)
+        yield from layer_cases("conv", layer.name, functools.partial(built, layer, size))
+    for name, *extents in TRANSPOSED:
+        build = functools.partial(_transposed, *extents[size == "toy"])
+        yield from layer_cases("conv", name, build)
 
 
-def _build(layer, x, o):
+def built(layer: Convolution, size: str) -> Layer:
+    """Return a convolution with its numbers, at "full" or "toy" size."""
+    x, o = getattr(layer, size)
     n, c, *extents = x
     axes = len(extents)
     windows = [
-        kernels.geometry.output_size(*axis, 1)
+        kernels.geometry.output_size(*axis)
         for axis in zip(
-            extents, layer.kernel_size, [layer.stride] * axes, layer.padding, strict=True
+            extents,
+            layer.kernel_size,
+            _per_axis(layer.stride, axes),
+            layer.padding,
+            _per_axis(layer.dilation, axes),
+            strict=True,
         )
     ]
     positions, taps = n * math.prod(windows), math.prod(layer.kernel_size)
+    c //= layer.groups
     flop = 2 * positions * o * c * taps
     convolve = {1: ops.conv1d, 2: ops.conv2d}[axes]
     return Layer(
-        ours=functools.partial(convolve, stride=layer.stride, padding=layer.padding),
+        ours=functools.partial(convolve, padding=layer.padding, **layer.options),
         theirs=_torch_convolution(layer),
-        inputs=drawn(x=x, w=(o, c, *layer.kernel_size), b=(o,)),
-        terms={"y": c * taps, "dx": o * taps, "dw": positions, "db": positions},
+        inputs=drawn(x=x, w=(o, c, *layer.kernel_size), **(dict(b=(o,)) if layer.bias else {})),
+        terms={"y": c * taps, "dx": o // layer.groups * taps, "dw": positions, "db": positions},
         flop=(flop, 2 * flop),  # the additions of the bias are not counted
         channels_last=axes == 2,
     )
+
+
+def _per_axis(value, axes):
+    return value if isinstance(value, tuple) else (value,) * axes
 
 
 def _torch_convolution(layer):
@@ -89,7 +119,28 @@ def _torch_convolution(layer):
         for side in sides
     ]
 
-    def convolution(x, w, b):
-        return convolve(functional.pad(x, rest) if any(rest) else x, w, b, layer.stride, even)
+    def convolution(x, w, b=None):
+        x = functional.pad(x, rest) if any(rest) else x
+        return convolve(x, w, b, padding=even, **layer.options)
 
     return convolution
+
+
+def _transposed(x, o, kernel_size):
+    n, c, height, width = x
+    padding, taps = kernel_size // 2 - 1, kernel_size**2
+    flop = 2 * n * height * width * c * o * taps
+    options = dict(stride=2, padding=padding)
+    return Layer(
+        ours=functools.partial(ops.conv_transpose2d, **options),
+        theirs=functools.partial(functional.conv_transpose2d, **options),
+        inputs=drawn(x=x, w=(c, o, kernel_size, kernel_size), b=(o,)),
+        terms={
+            "y": c * taps // 4,  # every fourth tap meets a pixel
+            "dx": o * taps,
+            "dw": n * height * width,
+            "db": 4 * n * height * width,
+        },
+        flop=(flop, 2 * flop),
+        channels_last=True,
+    )

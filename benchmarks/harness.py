@@ -14,7 +14,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ class Problem:
     ours : Side
     theirs : mapping from layout to Side
         PyTorch's ways to do it; the fastest of them is what minicnn is compared with.
+    rivals : mapping from name to Side or None
+        What else does the same work, compared one by one; None where it is not installed.
     terms : mapping from the name of each result to its number of summed terms
         Empty where results cannot be compared one by one, and `check` stands in.
     flop : float
@@ -64,16 +66,20 @@ class Problem:
     traffic: float
     shapes: Mapping[str, Sequence[int]]
     check: Callable[[], float] | None = None
+    rivals: Mapping[str, Side | None] = field(default_factory=dict)
 
     def verify(self) -> float:
         """Return the worst error as a share of what is allowed; a wrong result raises."""
         shares = [self.check()] if self.check is not None else []
         if self.terms:
-            ours = self.ours()()
-            shares += [
-                agree(layout, ours, side()(), self.terms) for layout, side in self.theirs.items()
-            ]
+            ours, others = self.ours()(), {**self.theirs, **self.present}
+            shares += [agree(name, ours, side()(), self.terms) for name, side in others.items()]
         return max(shares)
+
+    @property
+    def present(self) -> dict[str, Side]:
+        """The rivals that are installed."""
+        return {name: side for name, side in self.rivals.items() if side is not None}
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Case:
     name: str
     work: str
     build: Callable[[], Problem]
+    seconds: float = 10.0  # [s] after which it ends unless the command line says otherwise
 
 
 def drawn(*, seed: int = 0, **shapes: Sequence[int]) -> dict[str, np.ndarray]:
@@ -96,9 +103,17 @@ def drawn(*, seed: int = 0, **shapes: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def agree(
-    where: str, ours: Sequence[Any], theirs: Sequence[Any], terms: Mapping[str, float]
+    where: str,
+    ours: Sequence[Any],
+    theirs: Sequence[Any],
+    terms: Mapping[str, float],
+    *,
+    least: float = 0.0,
 ) -> float:
     """Compare the results of both sides, in the order of `terms`.
+
+    What is allowed goes with the largest value of a result, which counts as `least` at least: some
+    are nothing but the rounding errors of larger numbers.
 
     Returns
     -------
@@ -125,7 +140,9 @@ def agree(
             )
         error = float(np.abs(got - expected).max(initial=0))
         largest = float(np.abs(expected).max(initial=0))
-        allowed = ROUNDINGS * float(np.finfo(got.dtype).eps) * math.sqrt(count) * largest
+        allowed = (
+            ROUNDINGS * float(np.finfo(got.dtype).eps) * math.sqrt(count) * max(largest, least)
+        )
         if not error <= allowed:
             raise WrongResult(
                 f"{where}: {name} differs by {error:.3g} from PyTorch's, whose largest value is "
@@ -195,7 +212,7 @@ def benchmark(
     dict
         The figures of minicnn ("ours") and of PyTorch ("pytorch", by layout), which layout is the
         "fastest", and "ratio": its median by ours, above 1 where minicnn is faster. "paired" has
-        the quartiles of that ratio turn by turn.
+        the quartiles of that ratio turn by turn. "rivals" has the same of what else ran, or None.
 
     Raises
     ------
@@ -207,24 +224,19 @@ def benchmark(
         share = problem.verify()
     except WrongResult as wrong:
         raise WrongResult(f"{case.topic}, {case.name}, {case.work}: {wrong}") from None
-    readings = alternate([problem.ours, *problem.theirs.values()], repeats, seconds, clock=clock)
     bound, shortest = limits.bound(problem.flop, problem.traffic)
-
-    def figures(times):
-        spread = quartiles(times)
-        return {
-            **spread,
-            "gflops": problem.flop / spread["median"] / 1e9,
-            "gbytes": problem.traffic / spread["median"] / 1e9,
-            "fraction": shortest / spread["median"],
-            "seconds": times,
-        }
-
-    ours = figures(readings[0])
-    layouts = dict(zip(problem.theirs, map(figures, readings[1:]), strict=True))
+    sides = [problem.ours, *problem.theirs.values(), *problem.present.values()]
+    ours, *others = (
+        _figures(problem, shortest, times)
+        for times in alternate(sides, repeats, seconds, clock=clock)
+    )
+    layouts = dict(zip(problem.theirs, others, strict=False))
     fastest = min(layouts, key=lambda layout: layouts[layout]["median"])
-    theirs = layouts[fastest]
-    pairs = zip(theirs["seconds"], ours["seconds"], strict=True)
+    present = dict(zip(problem.present, others[len(layouts) :], strict=True))
+    rivals = {
+        name: present[name] | _compared(present[name], ours) if name in present else None
+        for name in problem.rivals
+    }
     return {
         "topic": case.topic,
         "case": case.name,
@@ -237,6 +249,27 @@ def benchmark(
         "ours": ours,
         "pytorch": layouts,
         "fastest": fastest,
+        **_compared(layouts[fastest], ours),
+        **({"rivals": rivals} if rivals else {}),
+    }
+
+
+def _figures(problem, shortest, times):
+    """Return what the seconds of one side say, where nothing faster than `shortest` is possible."""
+    spread = quartiles(times)
+    return {
+        **spread,
+        "gflops": problem.flop / spread["median"] / 1e9,
+        "gbytes": problem.traffic / spread["median"] / 1e9,
+        "fraction": shortest / spread["median"],
+        "seconds": times,
+    }
+
+
+def _compared(theirs, ours):
+    """Return the ratio of the medians, and the quartiles of the ratio turn by turn."""
+    pairs = zip(theirs["seconds"], ours["seconds"], strict=True)
+    return {
         "ratio": theirs["median"] / ours["median"],
         "paired": quartiles([their_time / our_time for their_time, our_time in pairs]),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -84,15 +84,44 @@ class Layer:
             shapes=self._shapes(),
         )
 
+    def only(self, *names: str, flop: float) -> Layer:
+        """Return the same function, where these inputs alone require a gradient.
+
+        Parameters
+        ----------
+        *names : str
+        flop : float
+            The operations of these gradients.
+        """
+        order = [*names, *(name for name in self.inputs if name not in names)]
+        places = [order.index(name) for name in self.inputs]
+
+        def reordered(function):
+            return lambda *given: function(
+                *(given[place] for place in places), *given[len(places) :]
+            )
+
+        rest = {name: self.inputs[name] for name in order[len(names) :]}
+        return replace(
+            self,
+            ours=reordered(self.ours),
+            theirs=reordered(self.theirs),
+            inputs={name: self.inputs[name] for name in names},
+            constants={**rest, **self.constants},
+            flop=(self.flop[0], flop),
+        )
+
     def _in_layouts(self, side, *more):
         """Return a side per layout, of the inputs, the constants and `more` arrays as tensors."""
         layouts = {"default": lambda tensor: tensor}
         if self.channels_last:
             layouts["channels_last"] = _channels_last
-        # Copies, because batch norm moves its statistics.
-        constants = [torch.from_numpy(array.copy()) for array in self.constants.values()]
         sides = {}
         for name, convert in layouts.items():
+            # Copies, because batch norm moves its statistics.
+            constants = [
+                convert(torch.from_numpy(array.copy())) for array in self.constants.values()
+            ]
             inputs = [convert(torch.from_numpy(array)) for array in self.inputs.values()]
             others = [convert(torch.from_numpy(array)) for array in more]
             sides[name] = partial(side, inputs, constants, *others)

@@ -20,6 +20,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import minicnn as mc
 
+BUSY = 0.25  # [cores] that others may take of those in use
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -86,17 +88,37 @@ class Watch:
     """Watch what other programs take of the machine from now on.
 
     One core lost to them can cost two threads a hundredfold, as each waits for the other's share.
+
+    Parameters
+    ----------
+    with_children : bool
+        Whether processes that this one starts and waits for count as its own.
     """
 
-    def __init__(self):
-        self._started, self._before = time.perf_counter(), _seconds_of_others()
+    def __init__(self, *, with_children: bool = False):
+        self._with_children = with_children
+        self._started, self._before = time.perf_counter(), self._seconds()
 
     def cores(self) -> float | None:
         """Return how many cores other programs used on average so far; None where unknown."""
         if self._before is None:
             return None
-        used = _seconds_of_others() - self._before
+        used = self._seconds() - self._before
         return max(used, 0.0) / (time.perf_counter() - self._started)
+
+    def _seconds(self):
+        seconds = _seconds_of_others()
+        if seconds is None or not self._with_children:
+            return seconds
+        own = os.times()
+        return seconds - own.children_user - own.children_system
+
+
+def company(watch: Watch, threads: int) -> dict[str, Any]:
+    """Return how many cores other programs used, and whether so many threads missed them."""
+    others = watch.cores()
+    spare = max(os.cpu_count() - threads, 0)
+    return {"others": others, "busy": others is not None and others > spare + BUSY}
 
 
 def describe() -> dict[str, Any]:
@@ -118,7 +140,7 @@ def describe() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the version of Python and of every library that has a part in the figures."""
     found = {"python": platform.python_version(), "minicnn": mc.__version__}
-    for library in ("numpy", "numba", "torch"):
+    for library in ("numpy", "numba", "torch", "onnx", "onnxruntime"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[library] = importlib.metadata.version(library)
     return found

@@ -1,129 +1,179 @@
 """Whole networks: a training step (forward, loss, backward, Adam), and inference.
 
-A network takes part once its PyTorch twin is here, with the same names of parameters.
+Before anything is timed, loss and all gradients are compared in float64, and then the float32 loss
+of every mode; for that alone dropout lets all through, because the two libraries draw different
+masks. What is timed draws them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import minicnn as mc
-from benchmarks import harness
-from benchmarks.twins.lenet5 import ModernLeNet5 as LeNet5
-from minicnn import models, ops, optim
+from benchmarks import harness, networks, onnx_runtime, pytorch
+from benchmarks.networks import NETWORKS, Network
+from minicnn import nn
 
-# So small that all repeats compute with nearly the same numbers.
-LEARNING_RATE = 1e-6
-LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-@dataclass(frozen=True)
-class Network:
-    """A model by its name in `minicnn.models`, its twin, its classes, and the size of a batch."""
-
-    model: str
-    options: dict[str, str]
-    twin: Callable[[], torch.nn.Module]
-    classes: int
-    full: int
-    toy: int
+# Beside the largest gradient of a network, what counts as one: the bias of a convolution before
+# batch normalisation, for one, has a gradient of nothing but rounding.
+LEAST = 1e-3
+# How much worse than a sum of all weights the rounding of a network may be in float64: batch
+# normalisation over few numbers magnifies that of all layers before it.
+MAGNIFIED = 1000
 
 
-NETWORKS = (Network("lenet5", dict(variant="modern"), LeNet5, classes=10, full=64, toy=4),)
+def cases(size: str, *, tuned: bool = False, compiled: bool = False) -> Iterator[harness.Case]:
+    """Yield the cases of this topic, at "full" or "toy" size, which only light networks have.
 
-
-def cases(size: str) -> Iterator[harness.Case]:
-    """Yield the cases of this topic, at "full" or "toy" size."""
+    Parameters
+    ----------
+    size : str
+    tuned : bool
+        Give PyTorch its fused Adam, and leave out what was done without it already: ONNX Runtime,
+        and the comparison in float64.
+    compiled : bool
+        Let PyTorch compile every network too, half a minute for each.
+    """
     for network in NETWORKS:
-        name = " ".join([network.model, *network.options.values()])
-        for work, build in (("training step", _training), ("inference", _inference)):
-            yield harness.Case("models", name, work, functools.partial(build, network, size))
+        if size == "full" or network.light:
+            options = dict(tuned=tuned, compiled=compiled)
+            for work, problem in (("training step", training), ("inference", inference)):
+                build = functools.partial(problem, network, size, **options)
+                yield harness.Case("models", network.name, work, build)
 
 
-def _training(network, size):
-    model, x, labels = _start(network, size)
-    optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
+def training(
+    network: Network, size: str, *, tuned: bool = False, compiled: bool = False
+) -> harness.Problem:
+    """Return the problem of a training step."""
+    model, x, target = _start(network, size)
+    step = networks.training(network, model, x, target)
 
-    def step():
-        optimizer.zero_grad()
-        loss = ops.cross_entropy(model(mc.Tensor(x)), labels)
-        loss.backward()
-        optimizer.step()
-        return (loss.data,)
+    def theirs(mode):
+        twin = pytorch.build(network, model.state_dict())
+        return pytorch.training(network, twin, x, target, mode, fused=tuned)
 
-    def their_step(layout):
-        twin = _twin(network, model).to(memory_format=layout)
-        images, classes = torch.from_numpy(x).to(memory_format=layout), torch.from_numpy(labels)
-        optimizer = torch.optim.Adam(twin.parameters(), lr=LEARNING_RATE)
+    sides = _modes(network, model, theirs, compiled)
 
-        def step():
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(twin(images), classes)
-            loss.backward()
-            optimizer.step()
-            return (loss,)
+    def check():
+        # The tuned process comes after one that has compared them, and malloc would keep for the
+        # timing what they take in float64: 5 GB for VGG-16.
+        share = 0.0 if tuned else check_gradients(network, size)
+        with without_dropout(model):
+            loss = step()
+        terms = {"loss": _count(model)}
+        for mode, side in sides.items():
+            with pytorch.WithoutDropout():
+                share = max(share, harness.agree(mode, loss, side()(), terms))
+        return share
 
-        return step
-
-    check = functools.partial(_check_gradients, network, size)
     # Both passes read every parameter and one writes its gradient; Adam makes 7 accesses.
-    return _problem(model, x, step, their_step, "loss", accesses=10, check=check)
+    return _problem(model, x, step, theirs, sides, accesses=10, check=check)
 
 
-def _inference(network, size):
+def inference(
+    network: Network, size: str, *, tuned: bool = False, compiled: bool = False
+) -> harness.Problem:
+    """Return the problem of an inference."""
     model, x, _ = _start(network, size)
-    model.eval()
 
-    def infer():
-        with mc.no_grad():
-            return (model(mc.Tensor(x)).data,)
+    def theirs(mode):
+        return pytorch.inference(pytorch.build(network, model.state_dict()), x, mode)
 
-    def their_infer(layout):
-        twin = _twin(network, model).to(memory_format=layout).eval()
-        images = torch.from_numpy(x).to(memory_format=layout)
+    rivals: dict[str, harness.Side | None] = {}
+    if not tuned:
+        rivals[onnx_runtime.NAME] = None
+        if onnx_runtime.installed():
+            twin = pytorch.build(network, model.state_dict())
+            rivals[onnx_runtime.NAME] = _ready(onnx_runtime.inference(twin, x))
+    sides = _modes(network, model, theirs, compiled)
+    infer = networks.inference(model, x)
+    terms = {"logits": _count(model)}
+    return _problem(model, x, infer, theirs, sides, accesses=1, terms=terms, rivals=rivals)
 
-        def infer():
-            with torch.inference_mode():
-                return (twin(images),)
 
-        return infer
+def check_gradients(network: Network, size: str) -> float:
+    """Compare loss and all gradients in float64: in float32 a ReLU may switch sides by rounding.
 
-    return _problem(model, x, infer, their_infer, "logits", accesses=1)
+    Returns
+    -------
+    float
+        The worst error as a share of what is allowed.
+
+    Raises
+    ------
+    WrongResult
+        If they do not agree.
+    """
+    model = network.build()
+    x, target = networks.drawn(network, model, size, network.verified)
+    model.to(np.float64)
+    twin = pytorch.build(network, model.state_dict())
+    x, target = (
+        array.astype(np.float64) if array.dtype.kind == "f" else array for array in (x, target)
+    )
+    with without_dropout(model):
+        loss = networks.LOSSES[network.task](model(mc.Tensor(x)), target)
+    loss.backward()
+    with pytorch.WithoutDropout():
+        outputs = twin(torch.from_numpy(x))
+    their_loss = pytorch.LOSSES[network.task](outputs, torch.from_numpy(target))
+    their_loss.backward()
+    ours, theirs = dict(model.named_parameters()), dict(twin.named_parameters())
+    gradients = [theirs[name].grad for name in ours]
+    return harness.agree(
+        "float64",
+        [loss.data, *(parameter.grad for parameter in ours.values())],
+        [their_loss, *gradients],
+        dict.fromkeys(["loss", *ours], MAGNIFIED**2 * _count(model)),
+        least=LEAST * max(float(gradient.abs().max()) for gradient in gradients),
+    )
+
+
+@contextlib.contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Let our model's dropout let all through in this block."""
+    rates = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+    for module in rates:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, rate in rates.items():
+            module.p = rate
 
 
 def _start(network, size):
-    """Return the model, and images and labels of one batch."""
-    model = models.create(network.model, **network.options, rng=0)
-    batch = getattr(network, size)
-    labels = np.random.default_rng(0).integers(network.classes, size=batch)
-    return model, harness.drawn(x=(batch, *model.input_shape))["x"], labels
+    """Return a model, a batch and a target, once the network before has made room."""
+    gc.collect()
+    model = network.build()
+    return model, *networks.drawn(network, model, size)
 
 
-def _twin(network, model):
-    """Return the twin with a copy of the model's weights, in their dtype."""
-    twin = network.twin()
-    state = {name: torch.from_numpy(array.copy()) for name, array in model.state_dict().items()}
-    twin.load_state_dict(state, assign=True)
-    return twin.requires_grad_()
+def _modes(network, model, theirs, compiled):
+    """Return a side of PyTorch for each of its modes."""
+    names = pytorch.modes(pytorch.build(network, model.state_dict()), compiled=compiled)
+    return {mode: _ready(theirs(mode)) for mode in names}
 
 
-def _problem(model, x, ours, theirs, result, *, accesses, check=None):
-    """Return the problem of these calls, where `theirs` makes PyTorch's for a layout."""
-    counted = theirs(torch.contiguous_format)  # a twin of its own: a step would move the weights
+def _problem(model, x, ours, theirs, sides, *, accesses, terms=None, rivals=None, check=None):
+    """Return the problem of these calls, where `theirs` makes PyTorch's for a mode."""
+    counted = theirs("default")  # a twin of its own: a step would move the weights
     with FlopCounterMode(display=False) as counter:  # 2 FLOP for each multiply-add
         counted()
-    count = sum(parameter.size for parameter in model.parameters())
+    count = _count(model)
     return harness.Problem(
         ours=_ready(ours),
-        theirs={name: _ready(theirs(layout)) for name, layout in LAYOUTS.items()},
-        terms={result: count},
+        theirs=sides,
+        rivals=rivals or {},
+        terms=terms or {},
         flop=counter.get_total_flops(),
         # What passes between the layers may stay in the cache and is not counted.
         traffic=accesses * 4 * count + x.nbytes,
@@ -132,26 +182,10 @@ def _problem(model, x, ours, theirs, result, *, accesses, check=None):
     )
 
 
-def _ready(call):
+def _count(model):
+    return sum(parameter.size for parameter in model.parameters())
+
+
+def _ready(call: Callable) -> harness.Side:
     """Return the side of a call that needs nothing before it."""
     return lambda: call
-
-
-def _check_gradients(network, size):
-    """Compare loss and all gradients in float64: in float32 a ReLU may switch sides by rounding."""
-    model, x, labels = _start(network, size)
-    model.to(np.float64)
-    twin = _twin(network, model)
-    x = x.astype(np.float64)
-    loss = ops.cross_entropy(model(mc.Tensor(x)), labels)
-    loss.backward()
-    their_loss = functional.cross_entropy(twin(torch.from_numpy(x)), torch.from_numpy(labels))
-    their_loss.backward()
-    ours, theirs = dict(model.named_parameters()), dict(twin.named_parameters())
-    terms = dict.fromkeys(["loss", *ours], sum(parameter.size for parameter in ours.values()))
-    return harness.agree(
-        "float64",
-        [loss.data, *(parameter.grad for parameter in ours.values())],
-        [their_loss, *(theirs[name].grad for name in ours)],
-        terms,
-    )

@@ -38,7 +38,10 @@ LAYERS = (
     Pooling("SampleCNN max 3", "max_pool1d", (3,), 3, (8, 128, 19683), (1, 16, 729)),
     Pooling("CREPE max 2", "max_pool1d", (2,), 2, (32, 1024, 256), (1, 16, 256)),
     Pooling("recommender L2", "lp_pool1d", (2, 32), 32, (64, 512, 32), (2, 16, 32)),
+    Pooling("deviation 8", "std_pool1d", (8,), 8, (64, 512, 128), (2, 16, 64)),
+    Pooling("deviation 2x2", "std_pool2d", (2,), 4, (8, 64, 112, 112), (1, 4, 28, 28)),
 )
+DEVIATION = 4  # operations per tap: the mean, a difference, its square, their sum; as many back
 
 
 def cases(size: str) -> Iterator[Case]:
@@ -52,13 +55,27 @@ def _build(layer, shape):
     inputs = drawn(x=shape)
     pool = getattr(ops, layer.function)
     windows = pool(inputs["x"], *layer.arguments).size
+    theirs = THEIRS.get(layer.function) or getattr(functional, layer.function)
     # One comparison or addition per tap; back, one addition per window to where its maximum was.
-    back = 1 if layer.function.startswith("max") else layer.taps
+    each = DEVIATION if layer.function in THEIRS else 1
+    back = 1 if layer.function.startswith("max") else each * layer.taps
     return Layer(
         ours=lambda x: pool(x, *layer.arguments),
-        theirs=lambda x: getattr(functional, layer.function)(x, *layer.arguments),
+        theirs=lambda x: theirs(x, *layer.arguments),
         inputs=inputs,
         terms={"y": layer.taps, "dx": layer.taps},
-        flop=(windows * layer.taps, windows * back),
+        flop=(windows * each * layer.taps, windows * back),
         channels_last=len(shape) == 4,
     )
+
+
+def _deviation1d(x, size):
+    return x.unfold(2, size, size).std(-1, correction=0)
+
+
+def _deviation2d(x, size):
+    return x.unfold(2, size, size).unfold(3, size, size).std((-2, -1), correction=0)
+
+
+# PyTorch has no layer for this pooling; so do its users write it.
+THEIRS = {"std_pool1d": _deviation1d, "std_pool2d": _deviation2d}

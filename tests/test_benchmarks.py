@@ -20,7 +20,20 @@ pytest.importorskip("threadpoolctl")
 
 import minicnn  # noqa: E402
 from benchmarks import __main__ as command_line  # noqa: E402
-from benchmarks import conv, dropout, harness, machine, models, optim  # noqa: E402
+from benchmarks import (  # noqa: E402
+    conv,
+    dropout,
+    harness,
+    layers,
+    machine,
+    models,
+    networks,
+    onnx_runtime,
+    optim,
+    pytorch,
+    tuned,
+)
+from benchmarks import report as reports  # noqa: E402
 from benchmarks.harness import Case, Problem, WrongResult  # noqa: E402
 from benchmarks.layer import Layer  # noqa: E402
 from benchmarks.machine import Limits  # noqa: E402
@@ -95,11 +108,12 @@ def test_every_file_with_cases_is_a_topic():
     assert {f.stem for f in files if "\ndef cases(" in f.read_text()} == set(command_line.TOPICS)
 
 
-def test_full_size_has_the_same_cases_as_toy_size():
+def test_full_size_has_the_same_cases_as_toy_size_but_for_heavy_networks():
+    heavy = {network.name for network in networks.NETWORKS if not network.light}
     for topic in command_line.TOPICS:
         module = sys.modules[f"benchmarks.{topic}"]
         full, toy = ([(c.name, c.work) for c in module.cases(size)] for size in ("full", "toy"))
-        assert full == toy
+        assert [case for case in full if topic != "models" or case[0] not in heavy] == toy
 
 
 def test_a_report_says_what_was_measured_on(report):
@@ -200,13 +214,64 @@ def test_both_sides_of_a_convolution_return_all_three_gradients():
 
 def test_a_layer_counts_two_operations_per_multiply_add_and_each_array_once():
     layer = conv.Convolution("tiny", ((2, 3, 5, 5), 4), ((2, 3, 5, 5), 4), (3, 3), 1, conv.NONE)
-    built = conv._build(layer, *layer.full)
+    built = conv.built(layer, "full")
     forward, gradients = built.forward(), built.gradients()
     x, w, b, y = 2 * 3 * 5 * 5, 4 * 3 * 3 * 3, 4, 2 * 4 * 3 * 3
     assert forward.flop == 2 * y * 3 * 3 * 3
     assert gradients.flop == 2 * forward.flop
     assert forward.traffic == 4 * (x + w + b + y)
     assert gradients.traffic == 4 * (2 * (x + w + b) + y)
+
+
+def test_every_convolution_of_the_networks_has_its_cases_once():
+    names = [layer.name for layer in layers.convolutions()]
+    assert len(names) == len(set(names)) == len(set(map(layers._shape, layers.convolutions())))
+    assert "vgg16: 3 to 64, 3x3 on 2x224x224" in names
+    assert "alexnet paper: 96 to 256, 5x5, 2 groups on 8x27x27" in names
+    assert "sample_cnn: 1 to 128, 3, stride 3 on 8x59049" in names
+    works = {}
+    for each in layers.cases("full"):
+        works.setdefault(each.name, []).append(each.work)
+    assert list(works) == names
+    assert works["vgg16: 3 to 64, 3x3 on 2x224x224"] == ["forward", "weight gradient"]
+    inner = ["forward", "weight gradient", "input gradient"]
+    assert works["vgg16: 64 to 64, 3x3 on 2x224x224"] == inner
+
+
+def test_the_gradient_of_one_argument_is_that_argument_s_alone():
+    layer = next(layer for layer in layers.convolutions() if layer.name.startswith("alexnet paper"))
+    whole = conv.built(layer, "toy")
+    everything = [tuple(dw.shape) for dw in whole.gradients().ours()()]
+    for work, shapes in (("input gradient", everything[:1]), ("weight gradient", everything[1:])):
+        alone = layers._build(layer, "toy", work)
+        for side in (alone.ours, *alone.theirs.values()):
+            assert [tuple(dx.shape) for dx in side()()] == shapes
+        assert alone.flop == whole.flop[0]
+        assert alone.verify() < 1
+
+
+def test_one_gradient_moves_what_it_reads_and_writes():
+    layer = conv.Convolution("tiny", ((2, 3, 5, 5), 4), ((2, 3, 5, 5), 4), (3, 3), 1, conv.NONE)
+    x, w, b, y = 2 * 3 * 5 * 5, 4 * 3 * 3 * 3, 4, 2 * 4 * 3 * 3
+    assert layers._build(layer, "toy", "input gradient").traffic == 4 * (x + w + b + y)
+    assert layers._build(layer, "toy", "weight gradient").traffic == 4 * (x + w + b + y)
+
+
+def test_a_case_has_its_own_time_unless_the_command_line_gives_one(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(layers, "cases", lambda size: [dataclasses.replace(right, seconds=0.5)])
+    right = case(problem([1.0], [1.0]))
+    benchmark = harness.benchmark
+
+    def spy(case, limits, *, repeats, seconds):
+        given.append(seconds)
+        return benchmark(case, limits, repeats=repeats, seconds=seconds)
+
+    monkeypatch.setattr(harness, "benchmark", spy)
+    options = ["layers", "--size", "toy", "--repeats", "1", "--output", str(tmp_path)]
+    command_line.main(options)
+    command_line.main([*options, "--seconds", "0.1"])
+    assert given == [0.5, 0.1]
 
 
 def test_dropout_that_does_not_scale_is_wrong():
@@ -225,20 +290,159 @@ def test_an_optimiser_that_takes_another_step_is_wrong():
         optim._build(nesterov, [(5, 4)]).verify()
 
 
-def test_a_model_that_computes_something_else_is_wrong():
-    class Other(models.LeNet5):
+def network(name):
+    return next(network for network in networks.NETWORKS if network.name == name)
+
+
+def test_a_model_that_computes_something_else_is_wrong(monkeypatch):
+    class Other(torch.nn.Module):
+        def __init__(self, twin):
+            super().__init__()
+            self.twin = twin
+
         def forward(self, x):
-            return super().forward(x.abs())
+            return self.twin(x.abs())
 
-    other = dataclasses.replace(models.NETWORKS[0], twin=Other)
+    def build(network, state):
+        other = Other(right(network, state))
+        other.named_parameters = other.twin.named_parameters
+        return other
+
+    right = pytorch.build
+    monkeypatch.setattr(pytorch, "build", build)
     with pytest.raises(WrongResult, match="float64: loss differs"):
-        models._training(other, "toy").verify()
+        models.training(network("lenet5 modern"), "toy").verify()
     with pytest.raises(WrongResult, match="logits differs"):
-        models._inference(other, "toy").verify()
+        models.inference(network("lenet5 modern"), "toy").verify()
 
 
-def test_every_network_is_available():
-    assert {network.model for network in models.NETWORKS} <= set(minicnn.models.available())
+def test_a_mode_that_trains_another_loss_is_wrong(monkeypatch):
+    def in_mode(twin, x, mode):
+        return (lambda x: 1.01 * twin(x)) if mode == "channels_last" else twin, torch.from_numpy(x)
+
+    monkeypatch.setattr(pytorch, "_in_mode", in_mode)
+    with pytest.raises(WrongResult, match="channels_last: loss differs"):
+        models.training(network("crepe tiny"), "toy").verify()
+
+
+def test_a_gradient_of_nothing_but_rounding_is_held_against_the_others():
+    ours, theirs = [np.array([1e-12])], [torch.tensor([2e-12], dtype=torch.float64)]
+    with pytest.raises(WrongResult, match="db differs"):
+        harness.agree("float64", ours, theirs, {"db": 1})
+    assert harness.agree("float64", ours, theirs, {"db": 1}, least=1e3) < 1
+
+
+def test_dropout_is_off_for_the_comparison_alone():
+    model = network("crepe tiny").build()
+    with models.without_dropout(model):
+        assert model.dropout.p == 0
+    assert model.dropout.p == 0.25
+    x = torch.ones(100)
+    with pytorch.WithoutDropout():
+        assert (torch.nn.functional.dropout(x, 0.9, training=True) == x).all()
+    assert (torch.nn.functional.dropout(x, 0.9, training=True) != x).any()
+
+
+def test_networks_with_images_inside_run_in_both_layouts(records):
+    modes = {r["case"]: list(r["pytorch"]) for r in records if r["topic"] == "models"}
+    assert modes["onset_cnn"] == ["default", "channels_last"]
+    assert pytorch.modes(torch.nn.Linear(2, 3), compiled=True) == ["default", "compiled"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [n for n in networks.NETWORKS if not n.light], ids=str)
+def test_heavy_networks_agree_too(network):
+    assert models.training(network, "toy").verify() < 1
+    assert models.inference(network, "toy").verify() < 1
+
+
+def test_every_network_of_the_lecture_takes_part():
+    families = {model.rstrip("0123456789") for model in minicnn.models.available()}
+    assert {n.model.rstrip("0123456789") for n in networks.NETWORKS} == families
+    assert {n.task for n in networks.NETWORKS} <= networks.LOSSES.keys() == pytorch.LOSSES.keys()
+
+
+def test_adam_is_fused_in_the_tuned_process_only(monkeypatch):
+    fused = []
+
+    class Adam(torch.optim.Adam):
+        def __init__(self, *arguments, **options):
+            fused.append(options["fused"])
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    for case in models.cases("toy", tuned=False), models.cases("toy", tuned=True):
+        next(case).build()
+    assert set(fused[: len(fused) // 2]) == {None}
+    assert set(fused[len(fused) // 2 :]) == {True}
+
+
+@pytest.mark.skipif(not tuned.available(), reason="needs glibc")
+def test_tuned_pytorch_has_a_column_of_its_own(tmp_path, capfd):
+    options = ["models", "loss", *TOY, "--tuned", "--only", "lenet"]
+    report = command_line.main([*options, "--output", str(tmp_path)])
+    cases = report["runs"][0]["cases"]
+    assert [case.get("tuned", {}).keys() >= {"ours", "ratio"} for case in cases] == [
+        case["topic"] == "models" for case in cases
+    ]
+    training, inference = (case["tuned"]["ratio"] for case in cases if "tuned" in case)
+    printed = capfd.readouterr().out
+    assert f"tuned PyTorch {training:#.2f} (worst" in printed
+    assert f"| {reports.figure(inference)} (" in printed
+    assert "minicnn was measured again beside it, under the same setting" in printed
+
+
+@pytest.mark.skipif(not tuned.available(), reason="needs glibc")
+def test_the_tuned_process_keeps_its_memory():
+    script = """
+import numpy as np
+def faults():
+    import resource
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(10**7)
+before = faults()
+for _ in range(5): np.ones(10**7)
+print(faults() - before)
+"""
+    counts = [
+        int(subprocess.run([sys.executable, "-c", script], env=env, capture_output=True).stdout)
+        for env in (dict(os.environ), tuned.environment())
+    ]
+    assert counts[1] < counts[0] / 10 or counts[1] < 100
+
+
+def test_tuned_settings_are_added_to_those_of_the_user(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
+    value = tuned.environment()["GLIBC_TUNABLES"]
+    assert value == f"glibc.malloc.tcache_count=0:{tuned.TUNABLES}"
+
+
+def test_onnx_runtime_is_compared_with_where_it_is_installed(records):
+    inference = [r for r in records if r["work"] == "inference"]
+    for record in inference:
+        rival = record["rivals"][onnx_runtime.NAME]
+        if onnx_runtime.installed():
+            assert rival["ratio"] == pytest.approx(rival["median"] / record["ours"]["median"])
+        else:
+            assert rival is None
+
+
+def test_a_rival_that_is_missing_or_does_other_work_is_told_from_one_that_ran(records):
+    inference = next(r for r in records if r["work"] == "inference")
+    rival = dict(inference["ours"], ratio=1.0, paired=inference["paired"])
+    ran, missing, other = {"X": rival}, {"X": None}, {}
+    cells = [
+        reports._row({**inference, "rivals": rivals}, rivals=["X"])[6:8]
+        for rivals in (ran, missing, other)
+    ]
+    assert cells[0][1].startswith("1.00 (")
+    assert cells[1:] == [["not installed", "-"], ["-", "-"]]
+
+
+def test_a_rival_that_computes_something_else_is_wrong():
+    wrong = {"X": lambda: lambda: [torch.tensor([3.0])], "Y": None}
+    with pytest.raises(WrongResult, match="X: y differs by 1"):
+        problem([2.0], [2.0], rivals=wrong).verify()
 
 
 def test_sides_take_turns_after_one_call_of_each():
@@ -353,14 +557,14 @@ def test_the_time_of_others_is_all_but_waiting_and_our_own(monkeypatch):
 def test_busy_is_what_lacks_the_cores_that_others_use(monkeypatch, others, busy):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     watch = SimpleNamespace(cores=lambda: others)
-    assert command_line._company(watch, threads=4) == {"others": others, "busy": busy}
-    assert not command_line._company(watch, threads=2)["busy"]
+    assert machine.company(watch, threads=4) == {"others": others, "busy": busy}
+    assert not machine.company(watch, threads=2)["busy"]
 
 
 def test_a_busy_case_is_marked(report):
     record = report["runs"][0]["cases"][0]
-    assert " BUSY | forward |" in command_line._row({**record, "busy": True})
-    assert "BUSY" not in command_line._row({**record, "busy": False})
+    assert reports._row({**record, "busy": True})[0].endswith(" BUSY")
+    assert "BUSY" not in reports._row({**record, "busy": False})[0]
 
 
 def test_a_folder_without_git_has_no_commit(monkeypatch):
@@ -382,6 +586,7 @@ def test_a_missing_pytorch_is_explained(monkeypatch, capsys):
     [
         (["convolution"], "no topic convolution; there are conv, pool"),
         (["conv", "--threads", "0"], "--threads and --repeats take whole numbers from 1"),
+        (["conv", "--tuned"], "--tuned and --compile are about the topic models"),
         (["conv", "--repeats", "0"], "--threads and --repeats take whole numbers from 1"),
     ],
 )
