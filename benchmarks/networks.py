@@ -142,10 +142,5 @@ def training(
 
 def inference(model: nn.Module, x: np.ndarray) -> Callable[[], tuple[np.ndarray]]:
     """Return an inference, which returns the logits; the model is in evaluation mode from now."""
-    model.eval()
-
-    def infer():
-        with mc.no_grad():
-            return (model(mc.Tensor(x)).data,)
-
-    return infer
+    fused = nn.fuse(model.eval())
+    return lambda: (fused(x).data,)
