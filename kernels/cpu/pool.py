@@ -18,14 +18,17 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
     y = memory.empty(_shape(x, kernel_size, stride, padding, dilation), x.dtype)
     index = memory.empty(y.shape, np.int32)
-    planes, largest, where = _planes(x), _planes(y), _planes(index)
+    axes = _long_rows(x.shape[2:], y.shape[2:], kernel_size, stride, padding, dilation)
+    size, windows, kernel_size, stride, padding, dilation = axes
+    planes = _planes(x, size)
+    largest, where = _planes(y, windows), _planes(index, windows)
     first = (padding[0][0], padding[1][0])
-    reach = (y.shape[3] - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1
-    reach = max(reach, first[1] + x.shape[3])  # of a row with its padding
+    reach = (windows[1] - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1
+    reach = max(reach, first[1] + size[1])  # of a row with its padding
 
     def some(start, stop):
         padded = np.empty(reach // 2 * 2 + 2, x.dtype)
-        begins, here = np.empty(y.shape[3], np.int32), slice(start, stop)
+        begins, here = np.empty(windows[1], np.int32), slice(start, stop)
         _max(
             planes[here], largest[here], where[here], padded, begins, reach,
             kernel_size, stride, first, dilation,
@@ -52,8 +55,10 @@ def max_pool2d_grad(dy, index, size, *, kernel_size, stride, padding, dilation):
 def avg_pool2d(x, *, kernel_size, stride, padding, counted):
     """Return the average of each window (n, c, oh, ow), over the cells that count."""
     y = memory.empty(_shape(x, kernel_size, stride, padding, (1, 1)), x.dtype)
-    planes, means = _planes(x), _planes(y)
-    rows, cols = _counts(x.dtype, x.shape[2:], kernel_size, stride, padding, counted)
+    axes = _long_rows(x.shape[2:], y.shape[2:], kernel_size, stride, padding, counted)
+    size, windows, kernel_size, stride, padding, counted = axes
+    planes, means = _planes(x, size), _planes(y, windows)
+    rows, cols = _counts(x.dtype, size, kernel_size, stride, padding, counted)
     first = (padding[0][0], padding[1][0])
 
     def some(start, stop):
@@ -66,7 +71,9 @@ def avg_pool2d(x, *, kernel_size, stride, padding, counted):
 def avg_pool2d_grad(dy, size, *, kernel_size, stride, padding, counted):
     """Return the gradient (n, c, h, w) for an input of this size (h, w)."""
     dx = memory.empty((*dy.shape[:2], *size), dy.dtype)
-    planes, slopes = _planes(dx), _planes(dy)
+    axes = _long_rows(size, dy.shape[2:], kernel_size, stride, padding, counted)
+    size, windows, kernel_size, stride, padding, counted = axes
+    planes, slopes = _planes(dx, size), _planes(dy, windows)
     rows, cols = _counts(dy.dtype, size, kernel_size, stride, padding, counted)
     first = (padding[0][0], padding[1][0])
 
@@ -82,10 +89,25 @@ def _shape(x, kernel_size, stride, padding, dilation):
     return (*x.shape[:2], *size)
 
 
-def _planes(x):
-    """Return images (n, c, h, w) as planes (n * c, h, w), without gaps."""
-    n, c, h, w = x.shape
-    return np.ascontiguousarray(x).reshape(n * c, h, w)
+def _planes(x, size):
+    """Return images (n, c, h, w) as planes (n * c, *size), without gaps."""
+    return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], *size)
+
+
+def _long_rows(size, windows, kernel_size, stride, padding, other):
+    """Return the axes of pooling in longer rows, if windows lie the same in them.
+
+    A column is laid down; rows that windows divide without a rest are joined. `other` is what else
+    comes with each axis.
+    """
+    axes = [size, windows, kernel_size, stride, padding, other]
+    if (size[1], windows[1], kernel_size[1], padding[1]) == (1, 1, 1, (0, 0)):
+        axes = [axis[::-1] for axis in axes]
+    size, windows, kernel_size, stride, padding, other = axes
+    divided = stride[1] == kernel_size[1] and stride[1] * windows[1] == size[1]
+    if divided and (kernel_size[0], stride[0], *padding) == (1, 1, (0, 0), (0, 0)):
+        size, windows = (1, size[0] * size[1]), (1, windows[0] * windows[1])
+    return size, windows, kernel_size, stride, padding, other
 
 
 def _counts(dtype, size, kernel_size, stride, padding, counted):
