@@ -169,7 +169,7 @@ def conv2d_bias_grad(dy):
     return db
 
 
-@compiled(fastmath={"reassoc"})
+@compiled(fastmath={"reassoc", "nsz"})
 def _sums(rows, totals, start, stop):
     """Sum up channels in vectors, but not so much at a time that their rounding would show."""
     n, _, size = rows.shape
@@ -177,9 +177,9 @@ def _sums(rows, totals, start, stop):
         total = 0.0
         for i in range(n):
             for first in range(0, size, 4096):
-                some = rows.dtype.type(0)
-                for j in range(first, min(first + 4096, size)):
-                    some += rows[i, c, j]
+                some, part = rows.dtype.type(0), rows[i, c, first : first + 4096]
+                for j in range(part.size):
+                    some += part[j]
                 total += some
         totals[c] = total
 
