@@ -21,7 +21,7 @@ from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
 from .product import multiply_flat, multiply_upright
-from .tile import ROWS, columns, copy, in_vectors, multiply, transpose
+from .tile import ROWS, columns, copy, in_vectors, multiply_rows, transpose
 
 # A block of terms, so many columns of them, and their sums lie in the second cache [elements].
 TERMS = 256
@@ -433,13 +433,13 @@ def _products(
             count = min(TERMS, terms - k)
             if layout.phases_h:
                 first = (run * windows.groups + group) * windows.c * plane + start
-                multiply(
+                multiply_rows(
                     w, k, w_starts, filter0, rows, source, first, starts, k, count, sums, panel,
                     stop - start, k == 0,
                 )  # fmt: skip
             else:
                 _gather(source, windows, group, k, k + count, start, stop, gathered, panel)
-                multiply(
+                multiply_rows(
                     w, k, w_starts, filter0, rows, gathered, 0, panel_starts, 0, count, sums, panel,
                     stop - start, k == 0,
                 )  # fmt: skip
@@ -499,13 +499,13 @@ def _weight_grad(
         fresh = block == block0
         if layout.phases_h:
             first = (run * windows.groups + group) * windows.c * plane + start
-            multiply(
+            multiply_rows(
                 source, first, starts, k0, rows, slopes, 0, slope_starts, 0, stop - start, sums, room,
                 outputs, fresh,
             )  # fmt: skip
         else:
             _gather(source, windows, group, k0, k1, start, stop, gathered, POSITIONS)
-            multiply(
+            multiply_rows(
                 gathered, 0, panel_starts, 0, rows, slopes, 0, slope_starts, 0, stop - start, sums,
                 room, outputs, fresh,
             )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
-from .tile import ROWS, columns, copy, in_vectors, multiply_matrices, transpose
+from .tile import ROWS, columns, copy, in_vectors, multiply, transpose
 
 # Terms by columns of a block, which stays in the cache while rows pass by [elements].
 BLOCK = 32_768
@@ -72,9 +72,9 @@ def _rows(w, upright, bias, y, n, width, terms, row0, row1):
     for row in range(row0, row1, at_once):
         rows = min(at_once, row1 - row)
         for k in range(0, terms, block):
-            multiply_matrices(
-                w, row * terms + k, terms, rows, upright, k * width, width, min(block, terms - k),
-                sums, width, n, k == 0,
+            multiply(
+                w, row * terms + k, terms, rows, upright[k * width :], width, min(block, terms - k), sums,
+                 width, n, k == 0,
             )  # fmt: skip
         for i in range(0, n, lanes):
             for o in range(0, rows, lanes):
@@ -102,13 +102,13 @@ def _panels(a, b, c, rows, terms, width, panel, strips, start, stop):
             if aside:
                 for i in range(block):
                     copy(rest, i * panel, b, (k + i) * width + column, count)
-                multiply_matrices(
-                    a, row * terms + k, terms, some, rest, 0, panel, block, sums, panel, count,
+                multiply(
+                    a, row * terms + k, terms, some, rest, panel, block, sums, panel, count,
                     k == 0,
                 )  # fmt: skip
             else:
-                multiply_matrices(
-                    a, row * terms + k, terms, some, b, k * width + column, width, block, sums,
+                multiply(
+                    a, row * terms + k, terms, some, b[k * width + column :], width, block, sums,
                     panel, count, k == 0,
                 )  # fmt: skip
         for i in range(some):

@@ -123,80 +123,118 @@ def _tile(tile_rows, vectors):
     """Return the micro-kernel for tiles of so many rows, so many vectors wide."""
 
     @intrinsic
-    def tile(
-        typing, a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_pitch, fresh
-    ):
-        """Add the product of `rows` rows of a and `terms` rows of b to c, or put it there.
+    def tile(typing, a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh):
+        """Add a[rows, terms] @ b[terms, tile] to c[rows, tile], or put it there where it is fresh.
 
-        The rows of a and b begin where the tables say, so they may lie anywhere, and overlap: row i
-        of a at a0 + a_rows[a_row + i]. Rows of c beyond `rows` are written too, with no meaning.
+        Rows lie so far apart, and terms of a. Rows of c beyond `rows` are written too, with no
+        meaning.
         """
-        signature = types.void(
-            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_pitch, fresh
-        )
+        signature = types.void(a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh)
 
         def generate(context, builder, signature, values):
-            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_pitch, fresh = values
+            a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh = values
             kinds = signature.args
-            number, bits = context.get_data_type(kinds[0].dtype), kinds[0].dtype.bitwidth
-            lanes = REGISTERS.size * 8 // bits
-            vector, size = ir.VectorType(number, lanes), a0.type
-            multiply_add = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fmuladd.v{lanes}f{bits}",
-            )
-
-            def constant(value):
-                return ir.Constant(size, value)
-
-            last, starts = builder.sub(rows, constant(1)), []
-            for i in range(tile_rows):  # rows that are not there repeat the last one
-                missing = builder.icmp_signed(">", constant(i), last)
-                row = builder.add(a_row, builder.select(missing, last, constant(i)))
-                start = builder.load(_pointer(context, builder, kinds[2], a_rows, row))
-                starts.append(_pointer(context, builder, kinds[0], a, builder.add(a0, start)))
-            b_start = _pointer(context, builder, kinds[5], b, b0)
-            b_table = _pointer(context, builder, kinds[7], b_rows, b_row)
-            c_start = _pointer(context, builder, kinds[10], c, c0)
-            zero = ir.Constant(vector, [0.0] * lanes)
-
-            before = builder.block
-            loop, done = builder.append_basic_block("terms"), builder.append_basic_block("done")
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            k = builder.phi(size)
-            k.add_incoming(constant(0), before)
-            sums = [[builder.phi(vector) for _ in range(vectors)] for _ in starts]
-            b_place = builder.gep(b_start, [builder.load(builder.gep(b_table, [k]))])
-            b_vectors = [
-                _load(builder, builder.gep(b_place, [constant(j * lanes)]), vector)
-                for j in range(vectors)
+            starts = [
+                _pointer(context, builder, kinds[0], a, builder.add(a0, builder.mul(row, a_row)))
+                for row in _existing(builder, tile_rows, rows)
             ]
-            results = []
-            for start, row in zip(starts, sums, strict=True):
-                factor = _spread(builder, builder.load(builder.gep(start, [k])), vector)
-                for total, b_vector in zip(row, b_vectors, strict=True):
-                    results.append(builder.call(multiply_add, [factor, b_vector, total]))
-                    total.add_incoming(zero, before)
-                    total.add_incoming(results[-1], loop)
-            following = builder.add(k, constant(1))
-            k.add_incoming(following, loop)
-            builder.cbranch(builder.icmp_signed("<", following, terms), loop, done)
-
-            builder.position_at_end(done)
-            replace = builder.icmp_signed("!=", fresh, ir.Constant(fresh.type, 0))
-            for index, value in enumerate(results):
-                i, j = divmod(index, vectors)
-                offset = builder.add(builder.mul(c_pitch, constant(i)), constant(j * lanes))
-                place = builder.gep(c_start, [offset])
-                old = builder.select(replace, zero, _load(builder, place, vector))
-                _store(builder, builder.fadd(value, old), place)
+            b_start = _pointer(context, builder, kinds[5], b, b0)
+            c_start = _pointer(context, builder, kinds[9], c, c0)
+            _sum_up(
+                builder, vectors, terms, starts, lambda k: builder.mul(k, a_term),
+                lambda k: builder.gep(b_start, [builder.mul(k, b_row)]), c_start, c_row, fresh,
+            )  # fmt: skip
             return context.get_dummy_value()
 
         return signature, generate
 
     return tile
+
+
+def _scattered_tile(tile_rows, vectors):
+    """Return the same micro-kernel for rows that begin where tables say."""
+
+    @intrinsic
+    def tile(typing, a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_row, fresh):
+        """Do what `_tile` does; row i of a begins at a0 + a_rows[a_row + i], and so for b."""
+        signature = types.void(
+            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_row, fresh
+        )
+
+        def generate(context, builder, signature, values):
+            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_row, fresh = values
+            kinds, starts = signature.args, []
+            for row in _existing(builder, tile_rows, rows):
+                place = _pointer(context, builder, kinds[2], a_rows, builder.add(a_row, row))
+                offset = builder.add(a0, builder.load(place))
+                starts.append(_pointer(context, builder, kinds[0], a, offset))
+            b_start = _pointer(context, builder, kinds[5], b, b0)
+            b_table = _pointer(context, builder, kinds[7], b_rows, b_row)
+            c_start = _pointer(context, builder, kinds[10], c, c0)
+            _sum_up(
+                builder, vectors, terms, starts, lambda k: k,
+                lambda k: builder.gep(b_start, [builder.load(builder.gep(b_table, [k]))]),
+                c_start, c_row, fresh,
+            )  # fmt: skip
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+def _existing(builder, tile_rows, rows):
+    """Return the number of each row of a tile; rows that are not there repeat the last one."""
+    last = builder.sub(rows, ir.Constant(rows.type, 1))
+    numbers = [ir.Constant(rows.type, i) for i in range(tile_rows)]
+    return [
+        builder.select(builder.icmp_signed("<", number, last), number, last) for number in numbers
+    ]
+
+
+def _sum_up(builder, vectors, terms, starts, a_offset, b_place, c_start, c_row, fresh):
+    """Write the loop over the terms, and what becomes of the sums.
+
+    `starts` are the rows of a, `a_offset` says how far from there term k is, and `b_place` where its
+    row of b begins.
+    """
+    size, number = terms.type, starts[0].type.pointee
+    bits = 64 if isinstance(number, ir.DoubleType) else 32
+    lanes = REGISTERS.size * 8 // bits
+    vector = ir.VectorType(number, lanes)
+    multiply_add = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(vector, [vector] * 3),
+        f"llvm.fmuladd.v{lanes}f{bits}",
+    )
+    before, zero = builder.block, ir.Constant(vector, [0.0] * lanes)
+    places = [ir.Constant(size, j * lanes) for j in range(vectors)]
+    loop, done = builder.append_basic_block("terms"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(size)
+    k.add_incoming(ir.Constant(size, 0), before)
+    sums = [[builder.phi(vector) for _ in range(vectors)] for _ in starts]
+    b_row, a_term, results = b_place(k), a_offset(k), []
+    b_vectors = [_load(builder, builder.gep(b_row, [place]), vector) for place in places]
+    for start, row in zip(starts, sums, strict=True):
+        factor = _spread(builder, builder.load(builder.gep(start, [a_term])), vector)
+        for total, b_vector in zip(row, b_vectors, strict=True):
+            results.append(builder.call(multiply_add, [factor, b_vector, total]))
+            total.add_incoming(zero, before)
+            total.add_incoming(results[-1], loop)
+    following = builder.add(k, ir.Constant(size, 1))
+    k.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, terms), loop, done)
+
+    builder.position_at_end(done)
+    replace = builder.icmp_signed("!=", fresh, ir.Constant(fresh.type, 0))
+    for index, value in enumerate(results):
+        i, j = divmod(index, vectors)
+        offset = builder.add(builder.mul(c_row, ir.Constant(size, i)), places[j])
+        place = builder.gep(c_start, [offset])
+        old = builder.select(replace, zero, _load(builder, place, vector))
+        _store(builder, builder.fadd(value, old), place)
 
 
 @intrinsic
@@ -297,11 +335,13 @@ def _mixed(builder, one, other, lanes):
     )
 
 
-_wide = _tile(ROWS, REGISTERS.vectors)
-_middle = _tile(ROWS, REGISTERS.vectors - 1)
+_wide, _middle = (_tile(ROWS, REGISTERS.vectors - i) for i in (0, 1))
 _narrow = _tile(ROWS, 1)
-_low = _tile(ROWS // 2, REGISTERS.vectors)
-_low_narrow = _tile(ROWS // 2, 1)
+_wide_rows, _middle_rows = (_scattered_tile(ROWS, REGISTERS.vectors - i) for i in (0, 1))
+_narrow_rows = _scattered_tile(ROWS, 1)
+_low_rows, _low_narrow_rows = (
+    _scattered_tile(ROWS // 2, vectors) for vectors in (REGISTERS.vectors, 1)
+)
 
 
 @compiled(inline="always")
@@ -312,12 +352,55 @@ def in_vectors(count, array):
 
 
 @compiled()
-def multiply(a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c_pitch, width, fresh):
-    """Add the product of `rows` rows of a and `terms` rows of b to c, or put it there.
+def aligned(count, array):
+    """Return new memory for so many numbers, of an array's type, that begins where vectors do.
 
-    All are flat. The rows of a and b begin where the tables say: row i of a at
-    a0 + a_rows[a_row + i]. The rows of c lie a pitch apart; it is written, and b is read, in whole
-    vectors. Tiles of one row share what they read of a.
+    A vector that lies across two lines of the cache costs as much as two.
+    """
+    lanes = REGISTERS.size // array.itemsize
+    memory = np.empty(count + lanes, array.dtype)
+    skipped = -(memory.ctypes.data // array.itemsize) % lanes
+    return memory[skipped : skipped + count]
+
+
+@compiled(inline="always")
+def _multiply(a, a0, a_row, a_term, rows, b, b_row, terms, c, c_row, width, fresh):
+    lanes = REGISTERS.size // b.itemsize
+    full = REGISTERS.vectors * lanes
+    for i in range(0, rows, ROWS):
+        left, start = min(ROWS, rows - i), a0 + i * a_row
+        for j in range(0, width, full):
+            vectors = (min(full, width - j) + lanes - 1) // lanes
+            c0 = i * c_row + j
+            if vectors == REGISTERS.vectors:
+                _wide(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
+            elif vectors > 1:
+                _middle(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
+            else:
+                _narrow(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
+
+
+@compiled()
+def multiply(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
+    """Add a[rows, terms] @ b[terms, width] to c[rows, width], or put it there where it is fresh.
+
+    All three are flat; a begins at a0 and its rows lie a_row apart. c is written in whole tiles, so
+    it has room for as many rows and columns. Tiles of one row share what they read of a.
+    """
+    _multiply(a, a0, a_row, 1, rows, b, b_row, terms, c, c_row, width, fresh)
+
+
+@compiled()
+def multiply_across(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
+    """Add a[terms, rows]' @ b[terms, width] to c[rows, width], or put it there where it is fresh."""
+    _multiply(a, a0, 1, a_row, rows, b, b_row, terms, c, c_row, width, fresh)
+
+
+@compiled()
+def multiply_rows(a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c_row, width, fresh):
+    """Do what `multiply` does for rows that begin where tables say: they may lie anywhere.
+
+    Row i of a begins at a0 + a_rows[a_row + i], and so for b, which is read in whole vectors.
     """
     lanes = REGISTERS.size // b.itemsize
     full = REGISTERS.vectors * lanes
@@ -325,32 +408,26 @@ def multiply(a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c_pitch
         left, row = min(ROWS, rows - i), a_row + i
         for j in range(0, width, full):
             vectors = (min(full, width - j) + lanes - 1) // lanes
-            c0, b1 = i * c_pitch + j, b0 + j
-            if left <= ROWS // 2:
-                if vectors == REGISTERS.vectors:
-                    _low(
-                        a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh
-                    )
-                else:
-                    for v in range(0, vectors * lanes, lanes):
-                        _low_narrow(
-                            a, a0, a_rows, row, left, b, b1 + v, b_rows, b_row, terms, c, c0 + v,
-                            c_pitch, fresh,
-                        )  # fmt: skip
+            c0, b1 = i * c_row + j, b0 + j
+            if left <= ROWS // 2 and vectors == REGISTERS.vectors:
+                _low_rows(
+                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
+                )
+            elif left <= ROWS // 2:
+                for v in range(0, vectors * lanes, lanes):
+                    _low_narrow_rows(
+                        a, a0, a_rows, row, left, b, b1 + v, b_rows, b_row, terms, c, c0 + v, c_row,
+                        fresh,
+                    )  # fmt: skip
             elif vectors == REGISTERS.vectors:
-                _wide(a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh)
+                _wide_rows(
+                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
+                )
             elif vectors > 1:
-                _middle(
-                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh
+                _middle_rows(
+                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
                 )
             else:
-                _narrow(
-                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_pitch, fresh
+                _narrow_rows(
+                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
                 )
-
-
-@compiled()
-def multiply_matrices(a, a0, a_pitch, rows, b, b0, b_pitch, terms, c, c_pitch, width, fresh):
-    """Do what `multiply` does where rows lie a pitch apart: row i of a at a0 + i * a_pitch."""
-    a_rows, b_rows = np.arange(rows) * a_pitch, np.arange(terms) * b_pitch
-    multiply(a, a0, a_rows, 0, rows, b, b0, b_rows, 0, terms, c, c_pitch, width, fresh)
