@@ -4,8 +4,8 @@ Images are cut into tiles that overlap, tiles and filters are taken to the frequ
 multiplied there, one matrix product of channels per frequency, and taken back. F(4x4, 3x3) takes 4
 times fewer multiplications than the definition, F(2x2, 3x3) 2.25 times, F(4, 3) on one axis twice.
 
-All steps work on vectors of channels, as if images were stored pixel by pixel: so a tile at an edge,
-or an image smaller than a tile, costs what any other does.
+All steps work on vectors of channels, as if images were stored pixel by pixel: so a tile at an
+edge, or an image smaller than a tile, costs what any other does.
 
 It rounds more than the definition, and one NaN or infinity spoils the whole tile that it lies in.
 
@@ -18,16 +18,24 @@ import numpy as np
 
 from .compiled import compiled
 from .parallel import in_parts
-from .tile import REGISTERS, ROWS, columns, in_vectors, multiply
+from .tile import REGISTERS, ROWS, columns, in_vectors, multiply, multiply_across
 from .winograd_transforms import load_pixels, matrix, store_pixels, transform
 
 # Tiles that are multiplied at once: their frequencies lie in the cache beside some filters.
 BLOCK = 48
-# Pixels of a row that are turned into vectors at once, and the room for them: not a power of two,
-# since rows a power of two apart drive each other out of the cache.
+# Tiles over which a weight gradient sums up before it adds to what it has.
+TERMS = 96
+# Filters and panels of channels whose gradient is summed up at once.
+MOST_ROWS, MOST_PANELS = 128, 6
+# Frequencies of filters that are kept at once, in the third cache [elements]. More, and the system
+# would map fresh memory for them in every call, which takes longer than the transform.
+KEPT = 1 << 22
+# Pixels of a row that are turned into vectors at once.
 PIXELS = 64
-ROOM = PIXELS + 1
-# Filters, or products, whose transforms are computed side by side.
+# What rows and planes are longer than they need be: the powers of two apart, they would drive each
+# other out of the cache.
+SPARE = 16
+# Filters whose transforms are computed side by side.
 SIDE = 8
 # As many multiply-adds take as long as `in_parts` takes for one number.
 WORK = 32
@@ -48,6 +56,23 @@ class Tiles(NamedTuple):
     left: int
 
 
+class Bank(NamedTuple):
+    """The filters of one group as they lie in w [elements], and what takes them to frequencies."""
+
+    terms: int
+    outputs: int
+    term_step: int
+    output_step: int
+    size: int
+    kh: int
+    kw: int
+    flipped: bool
+    h: int
+    w: int
+    samples_h: int
+    samples_w: int
+
+
 class Matrices(NamedTuple):
     """The matrices that take both axes to frequencies or back, and the number of frequencies."""
 
@@ -62,46 +87,65 @@ def conv2d(x, w, b, y, activation, *, m, padding, groups, filters=None):
 
     m is the size of a tile of y. `transform_filters` makes filters that serve several calls.
     """
-    if filters is None:
-        filters = transform_filters(w, m=m, groups=groups)
     (top, _), (left, _) = padding
-    _convolve(x, filters, b, y, activation, m, w.shape[2:], (top, left), groups)
+    _convolve(x, w, filters, False, b, y, activation, m, (top, left), groups)
 
 
 def conv2d_input_grad(dy, w, b, dx, *, m, padding, groups):
-    """Return in dx (n, c, h, w) what the filters w (o, c/groups, kh, kw) make of dy, plus b (c,)."""
-    kh, kw = w.shape[2:]
+    """Return in dx (n, c, h, w) what filters w (o, c/groups, kh, kw) make of dy, plus b (c,)."""
     (top, _), (left, _) = padding
-    filters = transform_filters(w, m=m, groups=groups, flipped=True)
-    _convolve(dy, filters, b, dx, 0, m, (kh, kw), (kh - 1 - top, kw - 1 - left), groups)
+    first = w.shape[2] - 1 - top, w.shape[3] - 1 - left
+    _convolve(dy, w, None, True, b, dx, 0, m, first, groups)
 
 
-def transform_filters(w, *, m, groups, flipped=False):
-    """Return the frequencies of w (o, c/groups, kh, kw) for `conv2d`, or flipped for its gradient.
-
-    They are (groups, frequencies, size): panels of filters as wide as a tile of registers.
-    """
-    o, c, kh, kw = w.shape
-    o //= groups
-    terms, outputs = (o, c) if flipped else (c, o)
-    steps = (kh * kw, c * kh * kw)
-    term_step, lane_step = steps[::-1] if flipped else steps
-    to = _matrices("filters", m, (kh, kw))
-    lanes = REGISTERS.size // w.itemsize
-    plane = in_vectors(outputs, w) * terms + lanes
-    u = np.empty((groups, to.samples_h * to.samples_w, plane), w.dtype)
-    flat = w.reshape(-1)
+def transform_filters(w, *, m, groups):
+    """Return the frequencies of w (o, c/groups, kh, kw) for tiles of size m, in turns."""
+    bank = _bank(w, m, groups, False)
+    turns = _turns(bank, w)
+    filters = np.empty((groups, turns, _size(bank, turns, w)), w.dtype)
     for group in range(groups):
-        base = group * o * c * kh * kw
-        chunks = -(-outputs // lanes)
-        in_parts(
-            lambda start, stop, base=base, to_u=u[group].reshape(-1): _filters(
-                flat, base, term_step, lane_step, kh, kw, flipped, terms, outputs, to, to_u, plane,
-                columns(w.dtype), start, stop,
-            ),
-            chunks, u[group].size,
-        )  # fmt: skip
-    return u
+        for turn in range(turns):
+            _transform(w, bank, group, *_cut(turn, turns, bank.outputs, w.dtype), filters[group, turn])
+    return filters
+
+
+def conv2d_weight_grad(dy, x, dw, *, m, padding, groups):
+    """Return in dw (o, c/groups, kh, kw) the gradient of the filters."""
+    n, o, oh, ow = dy.shape
+    _, c, kh, kw = dw.shape
+    o //= groups
+    (top, _), (left, _) = padding
+    rows, cols = -(-oh // m[0]), -(-ow // m[1])
+    of_x, of_dy, back = (_matrices(role, m, (kh, kw)) for role in ("input", "slopes", "filters_grad"))
+    inputs = Tiles(*x.shape[2:], rows, cols, of_x.samples_h, of_x.samples_w, *m, top, left)
+    slopes = Tiles(oh, ow, rows, cols, *m, *m, 0, 0)
+    tiles = n * rows * cols
+    if not tiles:
+        dw.fill(0)
+        return
+    flat_x, flat_dy = x.reshape(-1), dy.reshape(-1)
+    o_parts, c_parts = -(-o // MOST_ROWS), -(-c // (MOST_PANELS * columns(x.dtype)))
+    # A small gradient is summed up in several parts of the tiles, for several threads to do.
+    # Their number depends on the sizes alone, and so does the result.
+    parts = max(1, min(8 // (o_parts * c_parts), tiles // (2 * TERMS)))
+    partial = dw[None] if parts == 1 else np.empty((parts, *dw.shape), dw.dtype)
+
+    def some(start, stop):
+        for task in range(start, stop):
+            rest, part = divmod(task, parts)
+            rest, i = divmod(rest, o_parts)
+            group, j = divmod(rest, c_parts)
+            _weight_grad(
+                flat_dy, flat_x, partial[part].reshape(-1), slopes, inputs, of_dy, of_x, back,
+                kh, kw, group, groups, o, c,
+                i * o // o_parts, (i + 1) * o // o_parts, *_cut(j, c_parts, c, x.dtype),
+                part * tiles // parts, (part + 1) * tiles // parts,
+            )  # fmt: skip
+
+    work = tiles * of_x.samples_h * of_x.samples_w * groups * o * c // WORK
+    in_parts(some, groups * o_parts * c_parts * parts, work)
+    if parts > 1:
+        np.sum(partial, axis=0, out=dw)
 
 
 def _matrices(role, m, r):
@@ -109,55 +153,101 @@ def _matrices(role, m, r):
     return Matrices(matrix(role, mh, rh), matrix(role, mw, rw), mh + rh - 1, mw + rw - 1)
 
 
-def _convolve(x, filters, b, y, activation, m, r, first, groups):
-    n, c, h, w = x.shape
-    _, o, oh, ow = y.shape
-    c, o = c // groups, o // groups
+def _cut(part, parts, count, dtype):
+    """Return where one of the parts of so many channels begins and ends: between panels."""
+    panel = columns(dtype)
+    panels = -(-count // panel)
+    return part * panels // parts * panel, min((part + 1) * panels // parts * panel, count)
+
+
+def _bank(w, m, groups, flipped):
+    """Describe the filters of one group: for the input gradient, inputs and outputs swap roles."""
+    o, c, kh, kw = w.shape
+    o //= groups
+    sizes = (o, c, c * kh * kw, kh * kw) if flipped else (c, o, kh * kw, c * kh * kw)
+    return Bank(*sizes, o * c * kh * kw, kh, kw, flipped, *_matrices("filters", m, (kh, kw)))
+
+
+def _turns(bank, w):
+    """Return in how many turns the filters are done: their frequencies stay in the third cache."""
+    size = bank.samples_h * bank.samples_w * bank.terms * columns(w.dtype)
+    return -(-(-(-bank.outputs // columns(w.dtype))) // max(KEPT // size, 1))
+
+
+def _size(bank, turns, w):
+    panels = -(-(-(-bank.outputs // columns(w.dtype))) // turns)
+    plane = min(panels * columns(w.dtype), in_vectors(bank.outputs, w)) * bank.terms
+    return bank.samples_h * bank.samples_w * (plane + SPARE)
+
+
+def _transform(w, bank, group, j0, j1, u):
+    """Take filters j0 to j1 of a group to the frequencies, u."""
+    lanes = REGISTERS.size // w.itemsize
+    flat = w.reshape(-1)
+    in_parts(
+        lambda start, stop: _filters(
+            flat, bank, group, u, j0, j0 + start * lanes, min(j0 + stop * lanes, j1), j1
+        ),
+        -(-(j1 - j0) // lanes), u.size,
+    )  # fmt: skip
+
+
+def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
+    n, _, height, width = x.shape
+    _, _, oh, ow = y.shape
+    bank, r = _bank(w, m, groups, flipped), w.shape[2:]
     to, back = _matrices("input", m, r), _matrices("output", m, r)
     rows, cols = -(-oh // m[0]), -(-ow // m[1])
-    inputs = Tiles(h, w, rows, cols, to.samples_h, to.samples_w, *m, *first)
+    inputs = Tiles(height, width, rows, cols, to.samples_h, to.samples_w, *m, *first)
     results = Tiles(oh, ow, rows, cols, *m, *m, 0, 0)
     tiles = n * rows * cols
-    if not tiles * o:
+    if not tiles:
         return
-    bias = np.zeros(in_vectors(groups * o, x) + columns(x.dtype), x.dtype)
+    bias = np.zeros(in_vectors(groups * bank.outputs, x) + SPARE, x.dtype)
     if b is not None:
-        bias[: groups * o] = b
-    flat_x, flat_y, flat_u = x.reshape(-1), y.reshape(-1), filters.reshape(-1)
-    blocks = -(-tiles // BLOCK)
-    # Few tiles are shared by several turns of filters, for several threads to do.
-    panels = -(-o // columns(x.dtype))
-    turns = 1 if blocks >= 8 else min(-(-8 // blocks), max(panels // 2, 1))
+        bias[: len(b)] = b
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    turns, blocks = _turns(bank, w), -(-tiles // BLOCK)
+    if filters is None:
+        u = np.empty(_size(bank, turns, w), w.dtype)
+    for group in range(groups):
+        for turn in range(turns):
+            j0, j1 = _cut(turn, turns, bank.outputs, w.dtype)
+            if filters is None:
+                _transform(w, bank, group, j0, j1, u)
+            else:
+                u = filters[group, turn]
+            # Few tiles are done by several pieces of the filters, for several threads.
+            pieces = max(1, min(-(-8 // blocks), (j1 - j0) // (2 * columns(w.dtype))))
 
-    def part(start, stop):
-        # Tasks are blocks of tiles, for every turn of filters and every group.
-        while start < stop:
-            group, rest = divmod(start, blocks * turns)
-            turn, block = divmod(rest, blocks)
-            count = min(stop - start, blocks - block)
-            j0, j1 = (k * panels // turns * columns(x.dtype) for k in (turn, turn + 1))
-            _products(
-                flat_x, flat_u, bias, flat_y, activation, inputs, results, to, back, group, groups,
-                c, o, j0, min(j1, o), filters.shape[2],
-                block * tiles // blocks, (block + count) * tiles // blocks, count,
-            )  # fmt: skip
-            start += count
+            def part(start, stop, group=group, u=u, j0=j0, j1=j1, pieces=pieces):
+                while start < stop:
+                    piece, block = divmod(start, blocks)
+                    count = min(stop - start, blocks - block)
+                    k0, k1 = _cut(piece, pieces, j1 - j0, w.dtype)
+                    _products(
+                        flat_x, u, bias, flat_y, activation, inputs, results, to, back,
+                        group, groups, bank.terms, bank.outputs, j0, j0 + k0, j0 + k1, j1,
+                        block * tiles // blocks, (block + count) * tiles // blocks, count,
+                    )  # fmt: skip
+                    start += count
 
-    work = tiles * to.samples_h * to.samples_w * groups * o * c // WORK
-    in_parts(part, blocks * turns * groups, work)
+            work = tiles * to.samples_h * to.samples_w * (j1 - j0) * bank.terms // WORK
+            in_parts(part, blocks * pieces, work)
 
 
 @compiled()
 def _products(
-    x, u, bias, y, activation, inputs, results, to, back, group, groups, c, outputs, j0, j1,
-    u_plane, t0, t1, blocks,
+    x, u, bias, y, activation, inputs, results, to, back, group, groups, c, outputs, j0, k0, k1, j1,
+    t0, t1, blocks,
 ):  # fmt: skip
-    """Make the results of filters j0 to j1 of a group on tiles t0 to t1, a block at a time."""
+    """Make the results of filters k0 to k1, of j0 to j1 in u, on tiles t0 to t1, in blocks."""
     lanes = REGISTERS.size // x.itemsize
     panel, frequencies = REGISTERS.vectors * lanes, to.samples_h * to.samples_w
     room = (t1 - t0 + blocks - 1) // blocks + ROWS
-    v_row, s_row = in_vectors(c, x), in_vectors(j1 - j0, x)
-    v_plane, s_plane = room * v_row + lanes, room * s_row + lanes
+    u_plane = in_vectors(j1 - j0, x) * c + SPARE
+    v_row, s_row = in_vectors(c, x) + SPARE, in_vectors(k1 - k0, x) + SPARE
+    v_plane, s_plane = room * v_row, room * s_row
     v = np.empty(frequencies * v_plane, x.dtype)
     sums = np.empty(frequencies * s_plane, x.dtype)
     for block in range(blocks):
@@ -165,17 +255,17 @@ def _products(
         stop = t0 + (block + 1) * (t1 - t0) // blocks
         _enter(x, group * c, groups * c, c, inputs, to, start, stop, v, v_row, v_plane)
         for f in range(frequencies):
-            origin = (group * frequencies + f) * u_plane
-            for j in range(j0, j1, panel):
+            for k in range(k0, k1, panel):
                 # The last panel is as wide as it needs to be.
-                width = in_vectors(min(panel, outputs - j), x)
+                width = in_vectors(min(panel, k1 - k), x)
                 multiply(
-                    v, f * v_plane, v_row, stop - start, u[origin + j * c :], width, c,
-                    sums[f * s_plane + j - j0 :], s_row, width, True,
+                    v, f * v_plane, v_row, stop - start,
+                    u[f * u_plane + (k - j0) * c :], width, c,
+                    sums[f * s_plane + k - k0 :], s_row, width, True,
                 )  # fmt: skip
         _leave(
             sums, s_row, s_plane, results, back, start, stop, bias, activation, y,
-            group * outputs + j0, groups * outputs, j1 - j0,
+            group * outputs + k0, groups * outputs, k1 - k0,
         )  # fmt: skip
 
 
@@ -183,7 +273,7 @@ def _products(
 def _enter(x, channel, planes, channels, tiles, to, t0, t1, v, v_row, v_plane):
     """Take some channels of tiles t0 to t1 to the frequencies, rows of v."""
     lanes = REGISTERS.size // x.itemsize
-    row = ROOM * lanes
+    row = (PIXELS + SPARE) * lanes
     pixels = np.empty(tiles.height * row, x.dtype)
     half = np.empty(to.samples_h * row, x.dtype)
     longest = max((PIXELS - tiles.width) // tiles.step_w + 1, 1)
@@ -216,7 +306,7 @@ def _load_tiles(x, origin, channels, tiles, i, j, width, pixels):
         for a in range(0, width, lanes):
             last = tiles.w - j - a if inside else 0
             load_pixels(
-                pixels, (k * ROOM + a) * lanes, x, source + j + a, tiles.h * tiles.w, channels,
+                pixels, (k * (PIXELS + SPARE) + a) * lanes, x, source + j + a, tiles.h * tiles.w, channels,
                 -j - a, last,
             )  # fmt: skip
 
@@ -227,7 +317,7 @@ def _leave(
 ):
     """Take the frequencies of some channels of tiles t0 to t1 back to pixels of y."""
     lanes = REGISTERS.size // y.itemsize
-    row = ROOM * lanes
+    row = (PIXELS + SPARE) * lanes
     half = np.empty(back.samples_h * row, y.dtype)
     pixels = np.empty(tiles.height * row, y.dtype)
     longest = PIXELS // tiles.width
@@ -252,42 +342,104 @@ def _leave(
                 for a in range(0, width, lanes):
                     store_pixels(
                         y, origin + k * tiles.w + a, plane, min(lanes, channels - c),
-                        width - a, pixels, (k * ROOM + a) * lanes,
+                        width - a, pixels, (k * (PIXELS + SPARE) + a) * lanes,
                         bias, channel + c, activation,
                     )  # fmt: skip
             tile += run
 
 
 @compiled()
-def _filters(
-    w, base, term_step, lane_step, kh, kw, flipped, terms, outputs, to, u, plane, panel, first, last
-):
-    """Take chunks of filters, as many as a vector has lanes, to the frequencies."""
+def _filters(w, bank, group, u, j0, first, last, j1):
+    """Take filters first to last, of j0 to j1 in u, to the frequencies."""
     lanes = REGISTERS.size // w.itemsize
-    taps = kh * kw
+    panel, kw, taps = REGISTERS.vectors * lanes, bank.kw, bank.kh * bank.kw
+    plane = in_vectors(j1 - j0, w) * bank.terms + SPARE
     loaded = np.empty((SIDE * taps + lanes) * lanes, w.dtype)
-    half = np.empty(kh * to.samples_w * SIDE * lanes, w.dtype)
-    start, sign = (taps - 1, -1) if flipped else (0, 1)
-    for o in range(first * lanes, min(last * lanes, outputs), lanes):
-        j = o // panel * panel
-        width = in_vectors(min(panel, outputs - j), w)
-        for k in range(0, terms, SIDE):
-            count = min(SIDE, terms - k)
+    column = SIDE * lanes
+    row = bank.samples_w * column
+    half = np.empty(bank.kh * row, w.dtype)
+    start, sign = (taps - 1, -1) if bank.flipped else (0, 1)
+    for j in range(first, last, lanes):
+        k0 = j0 + (j - j0) // panel * panel
+        width = in_vectors(min(panel, j1 - k0), w)
+        for k in range(0, bank.terms, SIDE):
+            count = min(SIDE, bank.terms - k)
+            origin = group * bank.size + j * bank.output_step + k * bank.term_step
             for a in range(count):
-                source = base + o * lane_step + (k + a) * term_step
                 for tap in range(0, taps, lanes):
                     load_pixels(
-                        loaded, (a * taps + tap) * lanes, w, source + tap, lane_step,
-                        min(lanes, outputs - o), 0, taps - tap,
+                        loaded, (a * taps + tap) * lanes, w, origin + a * bank.term_step + tap,
+                        bank.output_step, min(lanes, last - j), 0, taps - tap,
                     )  # fmt: skip
+            for a in range(bank.kh):
+                transform(
+                    bank.w, loaded, (start + sign * a * kw) * lanes, sign * lanes, taps * lanes,
+                    half, a * row, column, lanes, count,
+                )  # fmt: skip
+            place = (k0 - j0) * bank.terms + k * width + j - k0
+            for b in range(bank.samples_w):
+                transform(
+                    bank.h, half, b * column, row, lanes,
+                    u, b * plane + place, bank.samples_w * plane, width, count,
+                )  # fmt: skip
+
+
+@compiled()
+def _weight_grad(
+    dy, x, dw, slopes, inputs, of_dy, of_x, back, kh, kw, group, groups, outputs, channels,
+    o0, o1, c0, c1, t0, t1,
+):  # fmt: skip
+    """Sum up over tiles t0 to t1 the gradient of filters o0 to o1 for channels c0 to c1."""
+    frequencies = of_x.samples_h * of_x.samples_w
+    v_row, d_row = in_vectors(c1 - c0, x) + SPARE, in_vectors(o1 - o0, x) + SPARE
+    v = np.empty(frequencies * TERMS * v_row, x.dtype)
+    d = np.empty(frequencies * TERMS * d_row, x.dtype)
+    plane = (o1 - o0 + ROWS) * v_row
+    sums = np.empty(frequencies * plane, x.dtype)
+    for start in range(t0, t1, TERMS):
+        stop = min(t1, start + TERMS)
+        _enter(
+            x, group * channels + c0, groups * channels, c1 - c0, inputs, of_x, start, stop,
+            v, v_row, TERMS * v_row,
+        )  # fmt: skip
+        _enter(
+            dy, group * outputs + o0, groups * outputs, o1 - o0, slopes, of_dy, start, stop,
+            d, d_row, TERMS * d_row,
+        )  # fmt: skip
+        for f in range(frequencies):
+            multiply_across(
+                d, f * TERMS * d_row, d_row, o1 - o0, v[f * TERMS * v_row :], v_row, stop - start,
+                sums[f * plane :], v_row, c1 - c0, start == t0,
+            )  # fmt: skip
+    first = (group * outputs + o0) * channels + c0
+    _filters_grad(sums, v_row, plane, back, kh, kw, o1 - o0, c1 - c0, dw, first, channels)
+
+
+@compiled()
+def _filters_grad(sums, s_row, s_plane, back, kh, kw, outputs, channels, dw, first, dw_row):
+    """Take frequencies (f, outputs, channels) back to the taps of filters."""
+    lanes = REGISTERS.size // dw.itemsize
+    taps, step = kh * kw, back.samples_w * lanes
+    half = np.empty(kh * SIDE * step, dw.dtype)
+    made = np.empty((SIDE * taps + lanes) * lanes, dw.dtype)
+    bias = np.zeros(lanes, dw.dtype)
+    for o in range(0, outputs, SIDE):
+        count = min(SIDE, outputs - o)
+        for c in range(0, channels, lanes):
+            for b in range(back.samples_w):
+                transform(
+                    back.h, sums, b * s_plane + o * s_row + c, back.samples_w * s_plane, s_row,
+                    half, b * lanes, SIDE * step, step, count,
+                )  # fmt: skip
             for a in range(kh):
                 transform(
-                    to.w, loaded, (start + sign * a * kw) * lanes, sign * lanes, taps * lanes,
-                    half, a * to.samples_w * SIDE * lanes, SIDE * lanes, lanes, count,
+                    back.w, half, a * SIDE * step, lanes, step,
+                    made, a * kw * lanes, lanes, taps * lanes, count,
                 )  # fmt: skip
-            for b in range(to.samples_w):
-                transform(
-                    to.h, half, b * SIDE * lanes, to.samples_w * SIDE * lanes, lanes,
-                    u, b * plane + j * terms + k * width + o - j, to.samples_w * plane, width,
-                    count,
-                )  # fmt: skip
+            for a in range(count):
+                target = (first + (o + a) * dw_row + c) * taps
+                for tap in range(0, taps, lanes):
+                    store_pixels(
+                        dw, target + tap, taps, min(lanes, channels - c), taps - tap,
+                        made, (a * taps + tap) * lanes, bias, 0, 0,
+                    )  # fmt: skip

@@ -95,17 +95,17 @@ def _tile(vectors):
     """Return the micro-kernel that is this many vectors wide."""
 
     @intrinsic
-    def tile(typing, a, a0, a_row, rows, b, b0, b_row, terms, c, c0, c_row, fresh):
+    def tile(typing, a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh):
         """Add a[rows, terms] @ b[terms, tile] to c[rows, tile], or replace it where it is fresh.
 
         Rows of c beyond `rows` are written too, with no meaning.
         """
         signature = types.void(
-            a, a0, a_row, rows, b, b0, b_row, terms, c, c0, c_row, fresh
+            a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh
         )  # fmt: skip
 
         def generate(context, builder, signature, values):
-            a, a0, a_row, rows, b, b0, b_row, terms, c, c0, c_row, fresh = values
+            a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh = values
             number = context.get_data_type(signature.args[0].dtype)
             lanes = REGISTERS.size // (signature.args[0].dtype.bitwidth // 8)
             vector, size = ir.VectorType(number, lanes), a0.type
@@ -120,8 +120,8 @@ def _tile(vectors):
                 row = builder.select(builder.icmp_signed("<", constant(i), last), constant(i), last)
                 offset = builder.add(a0, builder.mul(row, a_row))
                 starts.append(_pointer(context, builder, signature.args[0], a, offset))
-            b_start = _pointer(context, builder, signature.args[4], b, b0)
-            c_start = _pointer(context, builder, signature.args[8], c, c0)
+            b_start = _pointer(context, builder, signature.args[5], b, b0)
+            c_start = _pointer(context, builder, signature.args[9], c, c0)
             zero = ir.Constant(vector, [0.0] * lanes)
 
             before = builder.block
@@ -131,13 +131,14 @@ def _tile(vectors):
             k = builder.phi(size)
             k.add_incoming(constant(0), before)
             sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(ROWS)]
+            a_offset = builder.mul(k, a_term)
             b_place = builder.gep(b_start, [builder.mul(k, b_row)])
             b_vectors = [
                 _load(builder, builder.gep(b_place, [constant(j * lanes)]), vector)
                 for j in range(vectors)
             ]
             for start, row in zip(starts, sums, strict=True):
-                factor = _spread(builder, builder.load(builder.gep(start, [k])), vector)
+                factor = _spread(builder, builder.load(builder.gep(start, [a_offset])), vector)
                 for total, b_vector in zip(row, b_vectors, strict=True):
                     total.add_incoming(zero, before)
                     total.add_incoming(builder.call(multiply_add, [factor, b_vector, total]), loop)
@@ -237,13 +238,8 @@ def in_vectors(count, array):
     return (count + lanes - 1) // lanes * lanes
 
 
-@compiled()
-def multiply(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
-    """Add a[rows, terms] @ b[terms, width] to c[rows, width], or replace it where it is fresh.
-
-    All three are flat; a begins at a0 and its rows lie a_row apart. c is written in whole tiles, so
-    it has room for as many rows and columns. Tiles of one row share what they read of a.
-    """
+@compiled(inline="always")
+def _multiply(a, a0, a_row, a_term, rows, b, b_row, terms, c, c_row, width, fresh):
     lanes = REGISTERS.size // b.itemsize
     full = REGISTERS.vectors * lanes
     for i in range(0, rows, ROWS):
@@ -252,8 +248,24 @@ def multiply(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
             vectors = (min(full, width - j) + lanes - 1) // lanes
             c0 = i * c_row + j
             if vectors == REGISTERS.vectors:
-                _wide(a, start, a_row, left, b, j, b_row, terms, c, c0, c_row, fresh)
+                _wide(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
             elif vectors > 1:
-                _middle(a, start, a_row, left, b, j, b_row, terms, c, c0, c_row, fresh)
+                _middle(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
             else:
-                _narrow(a, start, a_row, left, b, j, b_row, terms, c, c0, c_row, fresh)
+                _narrow(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
+
+
+@compiled()
+def multiply(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
+    """Add a[rows, terms] @ b[terms, width] to c[rows, width], or replace it where it is fresh.
+
+    All three are flat; a begins at a0 and its rows lie a_row apart. c is written in whole tiles, so
+    it has room for as many rows and columns. Tiles of one row share what they read of a.
+    """
+    _multiply(a, a0, a_row, 1, rows, b, b_row, terms, c, c_row, width, fresh)
+
+
+@compiled()
+def multiply_across(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
+    """Add a[terms, rows]' @ b[terms, width] to c[rows, width], or replace it where it is fresh."""
+    _multiply(a, a0, 1, a_row, rows, b, b_row, terms, c, c_row, width, fresh)

@@ -3,7 +3,7 @@
 F(m, r) makes m results of a filter with r taps from a tile of m + r - 1 samples with as many
 multiplications, where the definition takes m * r. It evaluates both as polynomials at some points,
 multiplies there, and interpolates: y = A'[(G w) * (B' x)] (Lavin & Gray, "Fast algorithms for
-convolutional neural networks", 2016, section 4.1). Its gradients are the same matrices turned round.
+convolutional neural networks", 2016, section 4.1). Its gradients take the same matrices, turned.
 
 The points decide what it costs and how it rounds. With 1 and -1, or 2 and -2, rows of the matrices
 come in pairs that share their sums. (0, 1, -1, 1/2, -2), which rounds least on paper, was tried.
@@ -30,7 +30,8 @@ def matrices(m, r):
     """Return B' (samples, samples), A' (m, samples) and G (samples, r) of F(m, r), exactly."""
     points = [Fraction(point) for point in POINTS[: m + r - 2]]
     others = [[q for q in points if q != p] for p in points]
-    to_samples = [_with_roots(roots) + [Fraction(0)] for roots in others] + [_with_roots(points)]
+    to_samples = [[*_with_roots(roots), Fraction(0)] for roots in others]
+    to_samples.append(_with_roots(points))
     from_samples = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
     of_filters = [
         [p**i / prod((p - q for q in roots), start=Fraction(1)) for i in range(r)]
