@@ -12,6 +12,7 @@ It rounds more than the definition, and one NaN or infinity spoils the whole til
 Lavin & Gray, "Fast algorithms for convolutional neural networks", 2016.
 """
 
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -105,7 +106,8 @@ def transform_filters(w, *, m, groups):
     filters = np.empty((groups, turns, _size(bank, turns, w)), w.dtype)
     for group in range(groups):
         for turn in range(turns):
-            _transform(w, bank, group, *_cut(turn, turns, bank.outputs, w.dtype), filters[group, turn])
+            j0, j1 = _cut(turn, turns, bank.outputs, w.dtype)
+            _transform(w, bank, group, j0, j1, filters[group, turn])
     return filters
 
 
@@ -116,7 +118,8 @@ def conv2d_weight_grad(dy, x, dw, *, m, padding, groups):
     o //= groups
     (top, _), (left, _) = padding
     rows, cols = -(-oh // m[0]), -(-ow // m[1])
-    of_x, of_dy, back = (_matrices(role, m, (kh, kw)) for role in ("input", "slopes", "filters_grad"))
+    roles = "input", "slopes", "filters_grad"
+    of_x, of_dy, back = (_matrices(role, m, (kh, kw)) for role in roles)
     inputs = Tiles(*x.shape[2:], rows, cols, of_x.samples_h, of_x.samples_w, *m, top, left)
     slopes = Tiles(oh, ow, rows, cols, *m, *m, 0, 0)
     tiles = n * rows * cols
@@ -170,12 +173,13 @@ def _bank(w, m, groups, flipped):
 
 def _turns(bank, w):
     """Return in how many turns the filters are done: their frequencies stay in the third cache."""
-    size = bank.samples_h * bank.samples_w * bank.terms * columns(w.dtype)
-    return -(-(-(-bank.outputs // columns(w.dtype))) // max(KEPT // size, 1))
+    panel = bank.samples_h * bank.samples_w * bank.terms * columns(w.dtype)
+    return ceil(ceil(bank.outputs / columns(w.dtype)) / max(KEPT // panel, 1))
 
 
 def _size(bank, turns, w):
-    panels = -(-(-(-bank.outputs // columns(w.dtype))) // turns)
+    """Return how many frequencies the largest turn has."""
+    panels = ceil(ceil(bank.outputs / columns(w.dtype)) / turns)
     plane = min(panels * columns(w.dtype), in_vectors(bank.outputs, w)) * bank.terms
     return bank.samples_h * bank.samples_w * (plane + SPARE)
 
@@ -306,8 +310,8 @@ def _load_tiles(x, origin, channels, tiles, i, j, width, pixels):
         for a in range(0, width, lanes):
             last = tiles.w - j - a if inside else 0
             load_pixels(
-                pixels, (k * (PIXELS + SPARE) + a) * lanes, x, source + j + a, tiles.h * tiles.w, channels,
-                -j - a, last,
+                pixels, (k * (PIXELS + SPARE) + a) * lanes, x, source + j + a, tiles.h * tiles.w,
+                channels, -j - a, last,
             )  # fmt: skip
 
 
