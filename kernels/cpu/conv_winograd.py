@@ -19,7 +19,7 @@ import numpy as np
 
 from .compiled import compiled
 from .parallel import in_parts
-from .tile import REGISTERS, ROWS, columns, in_vectors, multiply, multiply_across
+from .tile import REGISTERS, ROWS, aligned, columns, in_vectors, multiply, multiply_across
 from .winograd_transforms import load_pixels, matrix, store_pixels, transform
 
 # Tiles that are multiplied at once: their frequencies lie in the cache beside some filters.
@@ -30,7 +30,7 @@ TERMS = 96
 MOST_ROWS, MOST_PANELS = 128, 6
 # Frequencies of filters that are kept at once, in the third cache [elements]. More, and the system
 # would map fresh memory for them in every call, which takes longer than the transform.
-KEPT = 1 << 22
+KEPT = 1 << 21
 # Pixels of a row that are turned into vectors at once.
 PIXELS = 64
 # What rows and planes are longer than they need be: the powers of two apart, they would drive each
@@ -213,7 +213,7 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
     turns, blocks = _turns(bank, w), -(-tiles // BLOCK)
     if filters is None:
-        u = np.empty(_size(bank, turns, w), w.dtype)
+        u = aligned(_size(bank, turns, w), w)
     for group in range(groups):
         for turn in range(turns):
             j0, j1 = _cut(turn, turns, bank.outputs, w.dtype)
@@ -252,8 +252,8 @@ def _products(
     u_plane = in_vectors(j1 - j0, x) * c + SPARE
     v_row, s_row = in_vectors(c, x) + SPARE, in_vectors(k1 - k0, x) + SPARE
     v_plane, s_plane = room * v_row, room * s_row
-    v = np.empty(frequencies * v_plane, x.dtype)
-    sums = np.empty(frequencies * s_plane, x.dtype)
+    v = aligned(frequencies * v_plane, x)
+    sums = aligned(frequencies * s_plane, x)
     for block in range(blocks):
         start = t0 + block * (t1 - t0) // blocks
         stop = t0 + (block + 1) * (t1 - t0) // blocks
@@ -278,8 +278,8 @@ def _enter(x, channel, planes, channels, tiles, to, t0, t1, v, v_row, v_plane):
     """Take some channels of tiles t0 to t1 to the frequencies, rows of v."""
     lanes = REGISTERS.size // x.itemsize
     row = (PIXELS + SPARE) * lanes
-    pixels = np.empty(tiles.height * row, x.dtype)
-    half = np.empty(to.samples_h * row, x.dtype)
+    pixels = aligned(tiles.height * row, x)
+    half = aligned(to.samples_h * row, x)
     longest = max((PIXELS - tiles.width) // tiles.step_w + 1, 1)
     for c in range(0, channels, lanes):
         tile = t0
@@ -322,8 +322,8 @@ def _leave(
     """Take the frequencies of some channels of tiles t0 to t1 back to pixels of y."""
     lanes = REGISTERS.size // y.itemsize
     row = (PIXELS + SPARE) * lanes
-    half = np.empty(back.samples_h * row, y.dtype)
-    pixels = np.empty(tiles.height * row, y.dtype)
+    half = aligned(back.samples_h * row, y)
+    pixels = aligned(tiles.height * row, y)
     longest = PIXELS // tiles.width
     for c in range(0, channels, lanes):
         tile = t0
@@ -358,10 +358,10 @@ def _filters(w, bank, group, u, j0, first, last, j1):
     lanes = REGISTERS.size // w.itemsize
     panel, kw, taps = REGISTERS.vectors * lanes, bank.kw, bank.kh * bank.kw
     plane = in_vectors(j1 - j0, w) * bank.terms + SPARE
-    loaded = np.empty((SIDE * taps + lanes) * lanes, w.dtype)
+    loaded = aligned((SIDE * taps + lanes) * lanes, w)
     column = SIDE * lanes
     row = bank.samples_w * column
-    half = np.empty(bank.kh * row, w.dtype)
+    half = aligned(bank.kh * row, w)
     start, sign = (taps - 1, -1) if bank.flipped else (0, 1)
     for j in range(first, last, lanes):
         k0 = j0 + (j - j0) // panel * panel
@@ -369,11 +369,13 @@ def _filters(w, bank, group, u, j0, first, last, j1):
         for k in range(0, bank.terms, SIDE):
             count = min(SIDE, bank.terms - k)
             origin = group * bank.size + j * bank.output_step + k * bank.term_step
-            for a in range(count):
-                for tap in range(0, taps, lanes):
+            # The taps of several terms are one run where the terms follow one another.
+            run = count * taps if bank.term_step == taps else taps
+            for a in range(0, count * taps, run):
+                for tap in range(0, run, lanes):
                     load_pixels(
-                        loaded, (a * taps + tap) * lanes, w, origin + a * bank.term_step + tap,
-                        bank.output_step, min(lanes, last - j), 0, taps - tap,
+                        loaded, (a + tap) * lanes, w, origin + a // taps * bank.term_step + tap,
+                        bank.output_step, min(lanes, last - j), 0, run - tap,
                     )  # fmt: skip
             for a in range(bank.kh):
                 transform(
@@ -396,10 +398,10 @@ def _weight_grad(
     """Sum up over tiles t0 to t1 the gradient of filters o0 to o1 for channels c0 to c1."""
     frequencies = of_x.samples_h * of_x.samples_w
     v_row, d_row = in_vectors(c1 - c0, x) + SPARE, in_vectors(o1 - o0, x) + SPARE
-    v = np.empty(frequencies * TERMS * v_row, x.dtype)
-    d = np.empty(frequencies * TERMS * d_row, x.dtype)
+    v = aligned(frequencies * TERMS * v_row, x)
+    d = aligned(frequencies * TERMS * d_row, x)
     plane = (o1 - o0 + ROWS) * v_row
-    sums = np.empty(frequencies * plane, x.dtype)
+    sums = aligned(frequencies * plane, x)
     for start in range(t0, t1, TERMS):
         stop = min(t1, start + TERMS)
         _enter(
@@ -424,8 +426,8 @@ def _filters_grad(sums, s_row, s_plane, back, kh, kw, outputs, channels, dw, fir
     """Take frequencies (f, outputs, channels) back to the taps of filters."""
     lanes = REGISTERS.size // dw.itemsize
     taps, step = kh * kw, back.samples_w * lanes
-    half = np.empty(kh * SIDE * step, dw.dtype)
-    made = np.empty((SIDE * taps + lanes) * lanes, dw.dtype)
+    half = aligned(kh * SIDE * step, dw)
+    made = aligned((SIDE * taps + lanes) * lanes, dw)
     bias = np.zeros(lanes, dw.dtype)
     for o in range(0, outputs, SIDE):
         count = min(SIDE, outputs - o)
