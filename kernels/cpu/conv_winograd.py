@@ -25,9 +25,9 @@ from .winograd_transforms import load_pixels, matrix, store_pixels, transform
 # Tiles that are multiplied at once: their frequencies lie in the cache beside some filters.
 BLOCK = 48
 # Tiles over which a weight gradient sums up before it adds to what it has.
-TERMS = 96
+TERMS = 64
 # Filters and panels of channels whose gradient is summed up at once.
-MOST_ROWS, MOST_PANELS = 128, 6
+MOST_ROWS, MOST_PANELS = 128, 3
 # Frequencies of filters that are kept at once, in the third cache [elements]. More, and the system
 # would map fresh memory for them in every call, which takes longer than the transform.
 KEPT = 1 << 21
