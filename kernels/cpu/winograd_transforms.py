@@ -11,6 +11,7 @@ matrices, which then share their sums.
 
 from fractions import Fraction
 from math import prod
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -60,6 +61,21 @@ def _with_roots(roots):
 def matrix(role, m, r):
     """Return the number by which `transform` knows a matrix of F(m, r)."""
     return ALGORITHMS.index((m, r)) * len(ROLES) + ROLES.index(role)
+
+
+class Matrices(NamedTuple):
+    """The matrices that take both axes to frequencies or back, and the number of frequencies."""
+
+    h: int
+    w: int
+    samples_h: int
+    samples_w: int
+
+
+def matrices_of(role, m, r):
+    """Return the matrices of a role for tiles of size m and filters of size r, both (h, w)."""
+    (mh, mw), (rh, rw) = m, r
+    return Matrices(matrix(role, mh, rh), matrix(role, mw, rw), mh + rh - 1, mw + rw - 1)
 
 
 def _all_matrices():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from minicnn.kernels.cpu import conv_winograd, parallel
+from minicnn.kernels.cpu import conv_winograd, parallel, winograd_filters
 from minicnn.kernels.cpu.winograd_transforms import ALGORITHMS, matrices
 
 import minicnn as mc
@@ -110,7 +110,7 @@ def test_many_channels_and_tiles_agree_with_the_reference(m, kernel_size, dtype)
 
 
 def test_filters_that_take_several_turns_agree_with_the_reference(monkeypatch):
-    monkeypatch.setattr(conv_winograd, "KEPT", 1)
+    monkeypatch.setattr(winograd_filters, "KEPT", 1)
     monkeypatch.setattr(conv_winograd, "MOST_ROWS", 16)
     monkeypatch.setattr(conv_winograd, "MOST_PANELS", 1)
     assert_agrees((4, 4), (2, 100, 9, 10), (230, 50, 3, 3), SINGLE, 2, np.float32)
@@ -173,7 +173,7 @@ def test_what_is_not_finite_spoils_its_own_tiles_only(value):
 def test_filters_may_be_transformed_once_for_several_calls():
     x, w, b, dy = draw_arrays((2, 40, 11, 14), (150, 20, 3, 3), SINGLE, np.float32)
     options = dict(m=(4, 4), groups=2)
-    filters = conv_winograd.transform_filters(w, **options)
+    filters = winograd_filters.transform_filters(w, **options)
     y, again = np.empty_like(dy), np.empty_like(dy)
     conv_winograd.conv2d(x, w, b, y, 0, padding=SINGLE, **options)
     conv_winograd.conv2d(x, w, b, again, 0, padding=SINGLE, filters=filters, **options)
