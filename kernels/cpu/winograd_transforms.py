@@ -58,11 +58,6 @@ def _with_roots(roots):
     return coefficients
 
 
-def matrix(role, m, r):
-    """Return the number by which `transform` knows a matrix of F(m, r)."""
-    return ALGORITHMS.index((m, r)) * len(ROLES) + ROLES.index(role)
-
-
 class Matrices(NamedTuple):
     """The matrices that take both axes to frequencies or back, and the number of frequencies."""
 
@@ -72,20 +67,26 @@ class Matrices(NamedTuple):
     samples_w: int
 
 
+def _by_role(m, r):
+    """Return the five matrices of F(m, r): its own, and those of its gradients, turned."""
+    to_samples, from_samples, of_filters = matrices(m, r)
+    turned = [[*zip(*rows, strict=True)] for rows in (from_samples, of_filters)]
+    all_five = to_samples, from_samples, turned[0], of_filters, turned[1]
+    return {
+        (role, m, r): tuple(map(tuple, rows)) for role, rows in zip(ROLES, all_five, strict=True)
+    }
+
+
+_MATRICES = {role: rows for m, r in ALGORITHMS for role, rows in _by_role(m, r).items()}
+# Some algorithms share a matrix; each is compiled once.
+_DISTINCT = list(dict.fromkeys(_MATRICES.values()))
+_NUMBERS = {role: _DISTINCT.index(rows) for role, rows in _MATRICES.items()}
+
+
 def matrices_of(role, m, r):
     """Return the matrices of a role for tiles of size m and filters of size r, both (h, w)."""
-    (mh, mw), (rh, rw) = m, r
-    return Matrices(matrix(role, mh, rh), matrix(role, mw, rw), mh + rh - 1, mw + rw - 1)
-
-
-def _all_matrices():
-    for m, r in ALGORITHMS:
-        to_samples, from_samples, of_filters = matrices(m, r)
-        yield to_samples
-        yield from_samples
-        yield [*zip(*from_samples, strict=True)]
-        yield of_filters
-        yield [*zip(*of_filters, strict=True)]
+    h, w = (_NUMBERS[role, *axis] for axis in zip(m, r, strict=True))
+    return Matrices(h, w, *(a + b - 1 for a, b in zip(m, r, strict=True)))
 
 
 class _Writer:
@@ -167,6 +168,8 @@ def _transform(
     def generate(context, builder, signature, values):
         which, source, source0, source_term, source_step = values[:5]
         target, target0, target_term, target_step, count = values[5:]
+        # Copies of all these loops in each caller would be compiled again and again.
+        builder.function.attributes.add("noinline")
         vector = _vector(context, signature.args[1])
         origin = _pointer(context, builder, signature.args[1], source, source0)
         to = _pointer(context, builder, signature.args[5], target, target0)
@@ -180,7 +183,7 @@ def _transform(
                 yield place
                 place = builder.gep(place, [term])
 
-        for number, rows in enumerate(_all_matrices()):
+        for number, rows in enumerate(_DISTINCT):
             block = builder.append_basic_block()
             choice.add_case(ir.Constant(which.type, number), block)
             builder.position_at_end(block)
