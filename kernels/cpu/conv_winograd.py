@@ -134,6 +134,7 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
     if filters is None:
         u = aligned(size_of(bank, turns, w), w)
     for group in range(groups):
+        v = _entered(flat_x, group, groups, bank.terms, inputs, to, tiles if blocks == 1 else 0)
         for turn in range(turns):
             j0, j1 = cut(turn, turns, bank.outputs, w.dtype)
             if filters is None:
@@ -141,15 +142,15 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
             else:
                 u = filters[group, turn]
             # Few tiles are done by several pieces of the filters, for several threads.
-            pieces = max(1, min(-(-8 // blocks), (j1 - j0) // (2 * columns(w.dtype))))
+            pieces = min(-(-8 // blocks), -(-(j1 - j0) // (min(blocks, 2) * columns(w.dtype))))
 
-            def some(start, stop, group=group, u=u, j0=j0, j1=j1, pieces=pieces):
+            def some(start, stop, group=group, v=v, u=u, j0=j0, j1=j1, pieces=pieces):
                 while start < stop:
                     piece, block = divmod(start, blocks)
                     count = min(stop - start, blocks - block)
                     k0, k1 = cut(piece, pieces, j1 - j0, w.dtype)
                     _products(
-                        flat_x, u, bias, flat_y, activation, inputs, results, to, back,
+                        flat_x, v, u, bias, flat_y, activation, inputs, results, to, back,
                         group, groups, bank.terms, bank.outputs, j0, j0 + k0, j0 + k1, j1,
                         block * tiles // blocks, (block + count) * tiles // blocks, count,
                     )  # fmt: skip
@@ -159,24 +160,48 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
             in_parts(some, blocks * pieces, work)
 
 
+def _entered(x, group, groups, c, inputs, to, tiles):
+    """Return the frequencies of so many tiles, which all filters of a group share."""
+    lanes, row = REGISTERS.size // x.itemsize, in_vectors(c, x) + SPARE
+    plane = (tiles + ROWS) * row
+    v = aligned(to.samples_h * to.samples_w * plane if tiles else 0, x)
+
+    def some(start, stop):
+        first, last = start * lanes, min(stop * lanes, c)
+        _enter(
+            x, group * c + first, groups * c, last - first, inputs, to, 0, tiles, v[first:], row,
+            plane,
+        )  # fmt: skip
+
+    if tiles:
+        in_parts(some, -(-c // lanes), v.size)
+    return v
+
+
 @compiled()
 def _products(
-    x, u, bias, y, activation, inputs, results, to, back, group, groups, c, outputs, j0, k0, k1, j1,
-    t0, t1, blocks,
+    x, v, u, bias, y, activation, inputs, results, to, back, group, groups, c, outputs,
+    j0, k0, k1, j1, t0, t1, blocks,
 ):  # fmt: skip
-    """Make the results of filters k0 to k1, of j0 to j1 in u, on tiles t0 to t1, in blocks."""
+    """Make the results of filters k0 to k1, of j0 to j1 in u, on tiles t0 to t1, in blocks.
+
+    The frequencies of the tiles are in v, or v is empty.
+    """
     lanes = REGISTERS.size // x.itemsize
     panel, frequencies = REGISTERS.vectors * lanes, to.samples_h * to.samples_w
     room = (t1 - t0 + blocks - 1) // blocks + ROWS
     u_plane = in_vectors(j1 - j0, x) * c + SPARE
     v_row, s_row = in_vectors(c, x) + SPARE, in_vectors(k1 - k0, x) + SPARE
     v_plane, s_plane = room * v_row, room * s_row
-    v = aligned(frequencies * v_plane, x)
+    entered = v.size > 0
+    if not entered:
+        v = aligned(frequencies * v_plane, x)
     sums = aligned(frequencies * s_plane, x)
     for block in range(blocks):
         start = t0 + block * (t1 - t0) // blocks
         stop = t0 + (block + 1) * (t1 - t0) // blocks
-        _enter(x, group * c, groups * c, c, inputs, to, start, stop, v, v_row, v_plane)
+        if not entered:
+            _enter(x, group * c, groups * c, c, inputs, to, start, stop, v, v_row, v_plane)
         for f in range(frequencies):
             for k in range(k0, k1, panel):
                 # The last panel is as wide as it needs to be.
