@@ -130,7 +130,9 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
     if b is not None:
         bias[: len(b)] = b
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    turns, blocks = turns_of(bank, w), -(-tiles // BLOCK)
+    turns, blocks = turns_of(bank, w), max((tiles + BLOCK // 2) // BLOCK, 1)
+    # Blocks are cut between strips of tiles that fill a tile of registers.
+    strips = -(-tiles // ROWS)
     if filters is None:
         u = aligned(size_of(bank, turns, w), w)
     for group in range(groups):
@@ -152,7 +154,8 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
                     _products(
                         flat_x, v, u, bias, flat_y, activation, inputs, results, to, back,
                         group, groups, bank.terms, bank.outputs, j0, j0 + k0, j0 + k1, j1,
-                        block * tiles // blocks, (block + count) * tiles // blocks, count,
+                        block * strips // blocks * ROWS,
+                        min((block + count) * strips // blocks * ROWS, tiles), count,
                     )  # fmt: skip
                     start += count
 
@@ -163,7 +166,7 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
 def _entered(x, group, groups, c, inputs, to, tiles):
     """Return the frequencies of so many tiles, which all filters of a group share."""
     lanes, row = REGISTERS.size // x.itemsize, in_vectors(c, x) + SPARE
-    plane = (tiles + ROWS) * row
+    plane = -(-tiles // ROWS) * ROWS * row
     v = aligned(to.samples_h * to.samples_w * plane if tiles else 0, x)
 
     def some(start, stop):
@@ -189,7 +192,8 @@ def _products(
     """
     lanes = REGISTERS.size // x.itemsize
     panel, frequencies = REGISTERS.vectors * lanes, to.samples_h * to.samples_w
-    room = (t1 - t0 + blocks - 1) // blocks + ROWS
+    strips = -(-(t1 - t0) // ROWS)
+    room = -(-strips // blocks) * ROWS
     u_plane = in_vectors(j1 - j0, x) * c + SPARE
     v_row, s_row = in_vectors(c, x) + SPARE, in_vectors(k1 - k0, x) + SPARE
     v_plane, s_plane = room * v_row, room * s_row
@@ -198,8 +202,8 @@ def _products(
         v = aligned(frequencies * v_plane, x)
     sums = aligned(frequencies * s_plane, x)
     for block in range(blocks):
-        start = t0 + block * (t1 - t0) // blocks
-        stop = t0 + (block + 1) * (t1 - t0) // blocks
+        start = t0 + block * strips // blocks * ROWS
+        stop = min(t0 + (block + 1) * strips // blocks * ROWS, t1)
         if not entered:
             _enter(x, group * c, groups * c, c, inputs, to, start, stop, v, v_row, v_plane)
         for f in range(frequencies):

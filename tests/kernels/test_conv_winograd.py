@@ -109,6 +109,11 @@ def test_many_channels_and_tiles_agree_with_the_reference(m, kernel_size, dtype)
     assert_agrees(m, shape, (150, 70, *kernel_size), padding, 1, dtype)
 
 
+@pytest.mark.parametrize("tiles", [8, 9, 47, 49, 71, 72, 73, 119, 145, 200])
+def test_any_number_of_tiles_is_cut_into_blocks(tiles):
+    assert_agrees((4, 4), (1, 2, 3, 4 * tiles), (3, 2, 3, 3), SINGLE, 1, np.float64)
+
+
 def test_filters_that_take_several_turns_agree_with_the_reference(monkeypatch):
     monkeypatch.setattr(winograd_filters, "KEPT", 1)
     monkeypatch.setattr(conv_winograd, "MOST_ROWS", 16)
