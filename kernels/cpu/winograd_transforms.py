@@ -1,0 +1,328 @@
+"""The small matrices of Winograd's convolution, applied to whole vectors of channels.
+
+F(m, r) makes m results of a filter with r taps from a tile of m + r - 1 samples with as many
+multiplications, where the definition takes m * r. It evaluates both as polynomials at some points,
+multiplies there, and interpolates: y = A'[(G w) * (B' x)] (Lavin & Gray, "Fast algorithms for
+convolutional neural networks", 2016, section 4.1). Its gradients take the same matrices, turned.
+
+The points decide how it rounds. Where they come in pairs of either sign, so do rows of the
+matrices, which then share their sums.
+"""
+
+from fractions import Fraction
+from math import prod
+from typing import NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiled import compiled
+from .tile import REGISTERS, _load, _pointer, _spread, _store
+
+# Lavin & Gray's (0, 1, -1, 2, -2) round 2.5 times as much as these five, and the best that are
+# powers of two, (0, 1, -1, 2, -1/2), 1.5 times as much and have only one pair.
+POINTS = {
+    0: (),
+    3: (0, 1, -1),
+    5: (0, Fraction(2, 3), -Fraction(2, 3), Fraction(3, 2), -Fraction(3, 2)),
+    7: (0, 1, -1, 2, -2, Fraction(1, 2), -Fraction(1, 2)),
+}
+# F(1, 1), which does nothing, stands for the axis on which a filter has one tap.
+ALGORITHMS = ((1, 1), (2, 3), (4, 3), (6, 3), (2, 5), (4, 5))
+ROLES = ("input", "output", "slopes", "filters", "filters_grad")
+
+
+def matrices(m, r):
+    """Return B' (samples, samples), A' (m, samples) and G (samples, r) of F(m, r), exactly."""
+    points = [Fraction(point) for point in POINTS[m + r - 2]]
+    others = [[q for q in points if q != p] for p in points]
+    to_samples = [[*_with_roots(roots), Fraction(0)] for roots in others]
+    to_samples.append(_with_roots(points))
+    from_samples = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
+    of_filters = [
+        [p**i / prod((p - q for q in roots), start=Fraction(1)) for i in range(r)]
+        for p, roots in zip(points, others, strict=True)
+    ]
+    of_filters.append([Fraction(i == r - 1) for i in range(r)])
+    return to_samples, from_samples, of_filters
+
+
+def _with_roots(roots):
+    """Return the coefficients, lowest first, of the polynomial that is zero at these points."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        shifted, scaled = [Fraction(0), *coefficients], [*coefficients, Fraction(0)]
+        coefficients = [a - root * b for a, b in zip(shifted, scaled, strict=True)]
+    return coefficients
+
+
+class Matrices(NamedTuple):
+    """The matrices that take both axes to frequencies or back, and the number of frequencies."""
+
+    h: int
+    w: int
+    samples_h: int
+    samples_w: int
+
+
+def _by_role(m, r):
+    """Return the five matrices of F(m, r): its own, and those of its gradients, turned."""
+    to_samples, from_samples, of_filters = matrices(m, r)
+    turned = [[*zip(*rows, strict=True)] for rows in (from_samples, of_filters)]
+    all_five = to_samples, from_samples, turned[0], of_filters, turned[1]
+    return {
+        (role, m, r): tuple(map(tuple, rows)) for role, rows in zip(ROLES, all_five, strict=True)
+    }
+
+
+_MATRICES = {role: rows for m, r in ALGORITHMS for role, rows in _by_role(m, r).items()}
+# Some algorithms share a matrix; each is compiled once.
+_DISTINCT = list(dict.fromkeys(_MATRICES.values()))
+_NUMBERS = {role: _DISTINCT.index(rows) for role, rows in _MATRICES.items()}
+
+
+def matrices_of(role, m, r):
+    """Return the matrices of a role for tiles of size m and filters of size r, both (h, w)."""
+    h, w = (_NUMBERS[role, *axis] for axis in zip(m, r, strict=True))
+    return Matrices(h, w, *(a + b - 1 for a, b in zip(m, r, strict=True)))
+
+
+class _Writer:
+    """Writes the instructions for products of constant matrices with vectors."""
+
+    def __init__(self, builder, vector):
+        self.builder, self.vector = builder, vector
+        bits = 32 if isinstance(vector.element, ir.FloatType) else 64
+        self.multiply_add = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [vector] * 3),
+            f"llvm.fmuladd.v{vector.count}f{bits}",
+        )
+
+    def product(self, rows, vectors):
+        """Return rows @ vectors; what two rows or two columns share is computed once."""
+        rows, vectors = self._paired_columns([list(row) for row in rows], list(vectors))
+        results = [None] * len(rows)
+        for i, row in enumerate(rows):
+            if results[i] is not None:
+                continue
+            k = next((k for k in range(i + 1, len(rows)) if _mirrored(row, rows[k])), None)
+            if k is None:
+                results[i] = self._sum(row, vectors)
+                continue
+            same = [a if a == b else 0 for a, b in zip(row, rows[k], strict=True)]
+            opposite = [a if a != b else 0 for a, b in zip(row, rows[k], strict=True)]
+            one, other = self._sum(same, vectors), self._sum(opposite, vectors)
+            results[i] = self.builder.fadd(one, other)
+            results[k] = self.builder.fsub(one, other)
+        return results
+
+    def _paired_columns(self, rows, vectors):
+        """Replace vectors that all rows take alike, but for the sign, by sum and difference."""
+        for j in range(len(vectors)):
+            for k in range(j + 1, len(vectors)):
+                if not _mirrored([row[j] for row in rows], [row[k] for row in rows]):
+                    continue
+                one, other = vectors[j], vectors[k]
+                vectors[j] = self.builder.fadd(one, other)
+                vectors[k] = self.builder.fsub(one, other)
+                for row in rows:
+                    row[j], row[k] = (row[j], 0) if row[j] == row[k] else (0, row[j])
+        return rows, vectors
+
+    def _sum(self, factors, vectors):
+        terms = [(f, v) for f, v in zip(factors, vectors, strict=True) if f]
+        terms.sort(key=lambda term: (abs(term[0]) != 1, term[0] < 0))
+        total = None
+        for factor, vector in terms:
+            constant = ir.Constant(self.vector, [float(factor)] * self.vector.count)
+            if total is None:
+                total = vector if factor == 1 else self.builder.fmul(constant, vector)
+            elif abs(factor) == 1:
+                add = self.builder.fadd if factor == 1 else self.builder.fsub
+                total = add(total, vector)
+            else:
+                total = self.builder.call(self.multiply_add, [constant, vector, total])
+        return total
+
+
+def _mirrored(one, other):
+    """Tell whether the numbers of two lines differ in some signs, and not in all of them."""
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a or b]
+    alike = [a == b for a, b in pairs]
+    return all(abs(a) == abs(b) for a, b in pairs) and any(alike) and not all(alike)
+
+
+@intrinsic
+def _transform(
+    typing, which, source, source0, source_term, source_step,
+    target, target0, target_term, target_step, count,
+):  # fmt: skip
+    signature = types.void(
+        which, source, source0, source_term, source_step,
+        target, target0, target_term, target_step, count,
+    )  # fmt: skip
+
+    def generate(context, builder, signature, values):
+        which, source, source0, source_term, source_step = values[:5]
+        target, target0, target_term, target_step, count = values[5:]
+        # Copies of all these loops in each caller would be compiled again and again.
+        builder.function.attributes.add("noinline")
+        vector = _vector(context, signature.args[1])
+        origin = _pointer(context, builder, signature.args[1], source, source0)
+        to = _pointer(context, builder, signature.args[5], target, target0)
+        writer = _Writer(builder, vector)
+        done = builder.append_basic_block("done")
+        choice = builder.switch(which, done)
+
+        def places(start, step, term, index, size):
+            place = builder.gep(start, [builder.mul(index, step)])
+            for _ in range(size):
+                yield place
+                place = builder.gep(place, [term])
+
+        for number, rows in enumerate(_DISTINCT):
+            block = builder.append_basic_block()
+            choice.add_case(ir.Constant(which.type, number), block)
+            builder.position_at_end(block)
+            with cgutils.for_range(builder, count) as loop:
+                read = places(origin, source_step, source_term, loop.index, len(rows[0]))
+                written = places(to, target_step, target_term, loop.index, len(rows))
+                results = writer.product(rows, [_load(builder, place, vector) for place in read])
+                for result, place in zip(results, written, strict=True):
+                    _store(builder, result, place)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@compiled()
+def transform(
+    which, source, source0, source_term, source_step,
+    target, target0, target_term, target_step, count,
+):  # fmt: skip
+    """Multiply a matrix by vectors of the source, which lie a term apart, `count` times.
+
+    Each time begins a step further on. A vector holds as many channels as it has lanes.
+    """
+    _transform(
+        which, source, source0, source_term, source_step,
+        target, target0, target_term, target_step, count,
+    )  # fmt: skip
+
+
+def _vector(context, array):
+    number = context.get_data_type(array.dtype)
+    return ir.VectorType(number, REGISTERS.size * 8 // array.dtype.bitwidth)
+
+
+def _transposed(builder, vectors):
+    """Turn rows into columns: each round interleaves the upper half with the lower half."""
+    count = len(vectors)
+    index = ir.VectorType(ir.IntType(32), count)
+    interleaved = [i // 2 + i % 2 * count for i in range(2 * count)]
+    halves = [ir.Constant(index, interleaved[:count]), ir.Constant(index, interleaved[count:])]
+    for _ in range(count.bit_length() - 1):
+        pairs = zip(vectors[: count // 2], vectors[count // 2 :], strict=True)
+        vectors = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in halves]
+    return vectors
+
+
+def _at_most(builder, index, limit):
+    index = ir.Constant(limit.type, index)
+    return builder.select(builder.icmp_signed("<", index, limit), index, limit)
+
+
+def _lanes_before(builder, limit, vector):
+    """Return a mask of the lanes whose number is less."""
+    index = ir.VectorType(ir.IntType(32), vector.count)
+    lane = ir.Constant(index, list(range(vector.count)))
+    limit = builder.trunc(limit, ir.IntType(32))
+    return builder.icmp_signed("<", lane, _spread(builder, limit, index))
+
+
+def _masked(builder, vector, kind):
+    """Return the instruction that loads or stores a vector under a mask."""
+    bits = 32 if isinstance(vector.element, ir.FloatType) else 64
+    mask = ir.VectorType(ir.IntType(1), vector.count)
+    place = [vector.as_pointer(), ir.IntType(32), mask]
+    if kind == "load":
+        form = ir.FunctionType(vector, [*place, vector])
+    else:
+        form = ir.FunctionType(ir.VoidType(), [vector, *place])
+    name = f"llvm.masked.{kind}.v{vector.count}f{bits}.p0"
+    return cgutils.get_or_insert_function(builder.module, form, name)
+
+
+@intrinsic
+def load_pixels(typing, target, target0, source, source0, plane, channels, first, last):
+    """Turn a row of pixels, of planes that follow one another, into vectors of channels.
+
+    Pixels before the first and from the last on are 0, and not read.
+    """
+    signature = types.void(target, target0, source, source0, plane, channels, first, last)
+
+    def generate(context, builder, signature, values):
+        target, target0, source, source0, plane, channels, first, last = values
+        vector = _vector(context, signature.args[0])
+        to = _pointer(context, builder, signature.args[0], target, target0)
+        origin = _pointer(context, builder, signature.args[2], source, source0)
+        load, align = _masked(builder, vector, "load"), ir.Constant(ir.IntType(32), 4)
+        outside = _lanes_before(builder, first, vector)
+        mask = builder.and_(_lanes_before(builder, last, vector), builder.not_(outside))
+        nothing = ir.Constant(vector, [0.0] * vector.count)
+        end = builder.sub(channels, ir.Constant(channels.type, 1))
+        rows = []
+        for i in range(vector.count):  # channels that are not there repeat the last one
+            place = builder.gep(origin, [builder.mul(_at_most(builder, i, end), plane)])
+            place = builder.bitcast(place, vector.as_pointer())
+            rows.append(builder.call(load, [place, align, mask, nothing]))
+        for i, pixel in enumerate(_transposed(builder, rows)):
+            _store(builder, pixel, builder.gep(to, [ir.Constant(channels.type, i * vector.count)]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def store_pixels(
+    typing, target, target0, plane, channels, count, source, source0, bias, bias0, activation
+):
+    """Turn vectors of channels into `count` pixels of planes; add the bias, cut off below 0."""
+    signature = types.void(
+        target, target0, plane, channels, count, source, source0, bias, bias0, activation
+    )
+
+    def generate(context, builder, signature, values):
+        target, target0, plane, channels, count, source, source0, bias, bias0, activation = values
+        vector = _vector(context, signature.args[0])
+        to = _pointer(context, builder, signature.args[0], target, target0)
+        origin = _pointer(context, builder, signature.args[5], source, source0)
+        place = _pointer(context, builder, signature.args[7], bias, bias0)
+        bias = _load(builder, place, vector)
+        store, align = _masked(builder, vector, "store"), ir.Constant(ir.IntType(32), 4)
+        zero = ir.Constant(vector, [0.0] * vector.count)
+        plain = builder.icmp_signed("==", activation, ir.Constant(activation.type, 0))
+        # Nothing is less than the floor, or than NaN.
+        floor = builder.select(plain, ir.Constant(vector, [float("-inf")] * vector.count), zero)
+        pixels = []
+        for i in range(vector.count):
+            place = builder.gep(origin, [ir.Constant(count.type, i * vector.count)])
+            pixel = builder.fadd(_load(builder, place, vector), bias)
+            below = builder.fcmp_ordered("<", pixel, floor)
+            pixels.append(builder.select(below, floor, pixel))
+        end = builder.sub(channels, ir.Constant(channels.type, 1))
+        for i, row in enumerate(_transposed(builder, pixels)):
+            there = builder.icmp_signed("<", ir.Constant(channels.type, i), channels)
+            left = builder.select(there, count, ir.Constant(count.type, 0))
+            place = builder.gep(to, [builder.mul(_at_most(builder, i, end), plane)])
+            place = builder.bitcast(place, vector.as_pointer())
+            mask = _lanes_before(builder, left, vector)
+            builder.call(store, [row, place, align, mask])
+        return context.get_dummy_value()
+
+    return signature, generate
