@@ -1,0 +1,377 @@
+"""Fourier transforms of many short real signals at once, one in each lane of a vector.
+
+A signal of even length is taken as half as many complex numbers, whose spectrum is made by the
+self-sorting algorithm of Stockham with radices 8, 4, 2, 3 and 5, and then taken apart. Every step is
+written for whole vectors, in LLVM's own language: as loops over lanes they would be checked for
+overlap each time, which costs more than the sums.
+
+Van Loan, "Computational frameworks for the fast Fourier transform", 1992, sections 1.7 and 4.3.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .compiled import compiled
+from .tile import REGISTERS, _load, _pointer, _spread, _store
+
+RADICES = (8, 4, 2, 3, 5)
+
+
+class Transform(NamedTuple):
+    """Radices whose product is half the length, and roots of unity as pairs (real, imaginary)."""
+
+    length: int
+    radices: np.ndarray
+    roots: np.ndarray  # of half the length
+    halves: np.ndarray  # of the length
+
+
+@lru_cache(maxsize=64)
+def transform(length, dtype):
+    """Return how signals of this even length are transformed."""
+    half = length // 2
+    return Transform(length, np.array(_radices(half)), _roots(half, dtype), _roots(length, dtype))
+
+
+def smooth_length(least):
+    """Return the shortest even length, of 8 or more, whose half has no factor but 2, 3 and 5."""
+    half = max((least + 1) // 2, 4)
+    while _rest(half) != 1:
+        half += 1
+    return 2 * half
+
+
+def _rest(number):
+    for factor in (2, 3, 5):
+        while number % factor == 0:
+            number //= factor
+    return number
+
+
+def _radices(number):
+    """Return as few radices as possible: 4 and 4 rather than 8 and 2."""
+    twos = (number & -number).bit_length() - 1
+    radices = {0: [], 1: [4, 4] if twos > 1 else [2], 2: [4]}[twos % 3]
+    radices += [8] * ((twos - sum(r.bit_length() - 1 for r in radices)) // 3)
+    for factor in (3, 5):
+        while number % factor == 0:
+            number //= factor
+            radices.append(factor)
+    return radices
+
+
+def _roots(length, dtype):
+    angles = -2 * math.pi * np.arange(length) / length
+    return np.stack([np.cos(angles), np.sin(angles)], 1).astype(dtype).reshape(-1)
+
+
+class Vectors:
+    """Writes arithmetic on complex vectors, as pairs (real, imaginary)."""
+
+    def __init__(self, context, builder, array_type):
+        self.context, self.builder, self.array_type = context, builder, array_type
+        self.number = context.get_data_type(array_type.dtype)
+        self.lanes = REGISTERS.size * 8 // array_type.dtype.bitwidth
+        self.vector = ir.VectorType(self.number, self.lanes)
+
+    def load(self, array, offset):
+        """Return the vector of an array that begins at this offset."""
+        place = _pointer(self.context, self.builder, self.array_type, array, offset)
+        return _load(self.builder, place, self.vector)
+
+    def store(self, value, array, offset):
+        """Put a vector into an array at this offset."""
+        _store(
+            self.builder, value, _pointer(self.context, self.builder, self.array_type, array, offset)
+        )
+
+    def spread(self, array, offset):
+        """Return the number of an array at this offset in all lanes."""
+        place = _pointer(self.context, self.builder, self.array_type, array, offset)
+        return _spread(self.builder, self.builder.load(place), self.vector)
+
+    def root(self, array, index):
+        """Return a root of unity in all lanes."""
+        offset = self.builder.shl(index, ir.Constant(index.type, 1))
+        following = self.builder.add(offset, ir.Constant(index.type, 1))
+        return self.spread(array, offset), self.spread(array, following)
+
+    def constant(self, value):
+        """Return this number in all lanes."""
+        return ir.Constant(self.vector, [float(value)] * self.lanes)
+
+    def sum(self, a, b):
+        """Return a + b."""
+        return self.builder.fadd(a, b, flags=("contract",))
+
+    def difference(self, a, b):
+        """Return a - b."""
+        return self.builder.fsub(a, b, flags=("contract",))
+
+    def product(self, a, b):
+        """Return a * b."""
+        return self.builder.fmul(a, b, flags=("contract",))
+
+    def add(self, a, b):
+        """Return a + b of complex numbers."""
+        return self.sum(a[0], b[0]), self.sum(a[1], b[1])
+
+    def subtract(self, a, b):
+        """Return a - b of complex numbers."""
+        return self.difference(a[0], b[0]), self.difference(a[1], b[1])
+
+    def multiply(self, a, b):
+        """Return a * b of complex numbers."""
+        real = self.difference(self.product(a[0], b[0]), self.product(a[1], b[1]))
+        return real, self.sum(self.product(a[0], b[1]), self.product(a[1], b[0]))
+
+    def scale(self, a, factor):
+        """Return a complex number times a real one."""
+        return self.product(a[0], factor), self.product(a[1], factor)
+
+    def turned(self, a):
+        """Return -i a."""
+        return a[1], self.builder.fneg(a[0])
+
+    def dft(self, values):
+        """Return the discrete Fourier transform of a few complex numbers."""
+        count = len(values)
+        if count == 1:
+            return values
+        return self._halves(values) if count % 2 == 0 else self._odd(values)
+
+    def _halves(self, values):
+        even, odd = self.dft(values[::2]), self.dft(values[1::2])
+        turned = [self._turn(value, k, len(values)) for k, value in enumerate(odd)]
+        pairs = list(zip(even, turned, strict=True))
+        return [self.add(*pair) for pair in pairs] + [self.subtract(*pair) for pair in pairs]
+
+    def _turn(self, value, k, count):
+        if k == 0:
+            return value
+        if 4 * k == count:
+            return self.turned(value)
+        angle = -2 * math.pi * k / count
+        return self.multiply(value, (self.constant(math.cos(angle)), self.constant(math.sin(angle))))
+
+    def _odd(self, values):
+        first, count = values[0], len(values)
+        pairs = [(values[j], values[count - j]) for j in range(1, count // 2 + 1)]
+        sums = [self.add(*pair) for pair in pairs]
+        differences = [self.subtract(*pair) for pair in pairs]
+        results = [first] * count
+        for value in sums:
+            results[0] = self.add(results[0], value)
+        for k in range(1, count // 2 + 1):
+            middle, side = first, None
+            for j, (total, difference) in enumerate(zip(sums, differences, strict=True), 1):
+                angle = 2 * math.pi * j * k / count
+                middle = self.add(middle, self.scale(total, self.constant(math.cos(angle))))
+                term = self.scale(difference, self.constant(math.sin(angle)))
+                side = term if side is None else self.add(side, term)
+            results[k] = self.add(middle, self.turned(side))
+            results[count - k] = self.subtract(middle, self.turned(side))
+        return results
+
+
+def _butterfly(radix):
+    """Return one step of the algorithm on so many complex vectors of an array."""
+
+    @intrinsic
+    def butterfly(typing, work, source, source_step, target, target_step, real, roots, root):
+        signature = types.void(
+            work, source, source_step, target, target_step, real, roots, root
+        )  # fmt: skip
+
+        def generate(context, builder, signature, values):
+            work, source, source_step, target, target_step, real, roots, root = values
+            write = Vectors(context, builder, signature.args[0])
+            imaginary = builder.sub(ir.Constant(real.type, write.lanes), real)
+            inputs = []
+            for _ in range(radix):
+                pair = builder.add(source, real), builder.add(source, imaginary)
+                inputs.append(tuple(write.load(work, place) for place in pair))
+                source = builder.add(source, source_step)
+            index = ir.Constant(root.type, 0)
+            for i, value in enumerate(write.dft(inputs)):
+                if i:
+                    index = builder.add(index, root)
+                    value = write.multiply(value, write.root(roots, index))
+                write.store(value[0], work, builder.add(target, real))
+                write.store(value[1], work, builder.add(target, imaginary))
+                target = builder.add(target, target_step)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return butterfly
+
+
+_eight, _four, _two, _three, _five = map(_butterfly, RADICES)
+
+
+@compiled()
+def fourier(work, transform, inverse):
+    """Transform the complex vectors in the first half of `work`; return where the results are.
+
+    The inverse is the transform of what has real and imaginary parts exchanged, exchanged again.
+    """
+    lanes = REGISTERS.size // work.itemsize
+    count = transform.length // 2
+    pair = 2 * lanes
+    real = lanes if inverse else 0
+    source, target = 0, transform.length * lanes
+    left, done = count, 1
+    for radix in transform.radices:
+        left //= radix
+        for p in range(left):
+            root = p * done
+            for q in range(done):
+                origin, step = source + (q + done * p) * pair, done * left * pair
+                to, to_step = target + (q + done * radix * p) * pair, done * pair
+                if radix == 8:
+                    _eight(work, origin, step, to, to_step, real, transform.roots, root)
+                elif radix == 4:
+                    _four(work, origin, step, to, to_step, real, transform.roots, root)
+                elif radix == 2:
+                    _two(work, origin, step, to, to_step, real, transform.roots, root)
+                elif radix == 3:
+                    _three(work, origin, step, to, to_step, real, transform.roots, root)
+                else:
+                    _five(work, origin, step, to, to_step, real, transform.roots, root)
+        done *= radix
+        source, target = target, source
+    return source
+
+
+def _separate(right):
+    """Return the step from the spectrum of complex numbers to two frequencies of the real signal.
+
+    A complex product takes three real ones, which this prepares: of a left factor a + bi it writes
+    a + b, a and b; of a right factor c + di it writes c, d - c and -(c + d).
+    """
+
+    @intrinsic
+    def separate(typing, work, one, other, roots, k, sign, target, first, last, plane):
+        signature = types.void(
+            work, one, other, roots, k, sign, target, first, last, plane
+        )  # fmt: skip
+
+        def generate(context, builder, signature, values):
+            work, one, other, roots, k, sign, target, first, last, plane = values
+            write = Vectors(context, builder, signature.args[0])
+            beside = ir.Constant(one.type, write.lanes)
+            sign = _spread(builder, sign, write.vector)
+            z = write.load(work, one), write.load(work, builder.add(one, beside))
+            mirror = write.load(work, other), write.load(work, builder.add(other, beside))
+            mirror = mirror[0], builder.fneg(mirror[1])
+            half = write.constant(0.5)
+            even = write.scale(write.add(z, mirror), half)
+            odd = write.scale(write.turned(write.subtract(z, mirror)), half)
+            odd = write.multiply(odd, write.root(roots, k))
+            a, b = write.add(even, odd)
+            c, d = write.subtract(even, odd)
+            for place, real, imaginary in ((last, c, builder.fneg(d)), (first, a, b)):
+                imaginary = write.product(imaginary, sign)
+                total = write.sum(real, imaginary)
+                if right:
+                    planes = real, write.difference(imaginary, real), builder.fneg(total)
+                else:
+                    planes = total, real, imaginary
+                for value in planes:
+                    write.store(value, target, place)
+                    place = builder.add(place, plane)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return separate
+
+
+def _join(bounds):
+    """Return the step from two frequencies of a real signal to the spectrum of complex numbers.
+
+    The three real products of a complex one lie in planes. At both ends of the spectrum, the bounds,
+    there is only one.
+    """
+
+    @intrinsic
+    def join(typing, source, first, last, plane, roots, k, factor, work, one, other):
+        signature = types.void(
+            source, first, last, plane, roots, k, factor, work, one, other
+        )  # fmt: skip
+
+        def generate(context, builder, signature, values):
+            source, first, last, plane, roots, k, factor, work, one, other = values
+            write = Vectors(context, builder, signature.args[0])
+            factor = _spread(builder, factor, write.vector)
+
+            def number(place):
+                product = write.load(source, place)
+                if bounds:
+                    return write.product(product, factor), write.constant(0)
+                place = builder.add(place, plane)
+                imaginary = write.sum(product, write.load(source, place))
+                real = write.sum(product, write.load(source, builder.add(place, plane)))
+                return write.scale((real, imaginary), factor)
+
+            x, mirror = number(first), number(last)
+            mirror = mirror[0], builder.fneg(mirror[1])
+            even, odd = write.add(x, mirror), write.subtract(x, mirror)
+            cosine, sine = write.root(roots, k)
+            odd = write.multiply(odd, (cosine, builder.fneg(sine)))
+            turned = builder.fneg(odd[1]), odd[0]
+            beside = ir.Constant(one.type, write.lanes)
+            real, imaginary = write.subtract(even, turned)
+            write.store(real, work, other)
+            write.store(builder.fneg(imaginary), work, builder.add(other, beside))
+            real, imaginary = write.add(even, turned)
+            write.store(real, work, one)
+            write.store(imaginary, work, builder.add(one, beside))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return join
+
+
+_left, _right = _separate(False), _separate(True)
+_inner, _outer = _join(False), _join(True)
+
+
+@compiled()
+def spectrum(work, transform, right, sign, target, first, frequency, plane):
+    """Write the spectra of the samples in `work`, three planes per frequency, for a product."""
+    lanes = REGISTERS.size // work.itemsize
+    half = transform.length // 2
+    result = fourier(work, transform, False)
+    sign = work.dtype.type(sign)
+    for k in range(half // 2 + 1):
+        one, other = result + 2 * k * lanes, result + (half - k) % half * 2 * lanes
+        low, high = first + k * frequency, first + (half - k) * frequency
+        if right:
+            _right(work, one, other, transform.halves, k, sign, target, low, high, plane)
+        else:
+            _left(work, one, other, transform.halves, k, sign, target, low, high, plane)
+
+
+@compiled()
+def samples(work, transform, source, first, frequency, plane):
+    """Return where in `work` are the samples whose spectra are three planes of products."""
+    lanes = REGISTERS.size // work.itemsize
+    half = transform.length // 2
+    factor = work.dtype.type(1 / transform.length)
+    _outer(
+        source, first, first + half * frequency, plane, transform.halves, 0, factor, work, 0, 0
+    )  # fmt: skip
+    for k in range(1, half // 2 + 1):
+        one, other = 2 * k * lanes, (half - k) * 2 * lanes
+        low, high = first + k * frequency, first + (half - k) * frequency
+        _inner(source, low, high, plane, transform.halves, k, factor, work, one, other)
+    return fourier(work, transform, True)
