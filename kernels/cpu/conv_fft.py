@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiled import compiled
-from .fft import Transform, samples, smooth_length, spectrum, transform
+from .fft import samples, smooth_length, spectrum, transform, transpose
 from .parallel import in_parts
-from .tile import REGISTERS, ROWS, multiply
+from .tile import REGISTERS, ROWS, copy, in_vectors, multiply
 
 # Signals longer than this are cut into blocks [samples].
 LONGEST = 1024
@@ -180,7 +180,7 @@ class Problem:
                 filters = self.w(self.w_inputs(), self.w_outputs(group))
                 result = self.y(self.y_positions(strips, cut), self.y_channels(group), cut)
                 kernels = _by(filters.rows, self.w_taps())
-                if self.outputs >= REGISTERS.size // x.itemsize or short.taps * len(kernels) < 1:
+                if self.columns_are_channels(self.outputs, x):
                     left = image._replace(rows=_after(image.rows, short.taps - 1))
                     right = filters._replace(rows=kernels)
                     taps = Taps(short.taps, left_rows=1, right_rows=1, per_term=short.taps)
@@ -205,7 +205,6 @@ class Problem:
     def spread(self, dy, w, b, dx):
         """Do `conv2d_input_grad`."""
         cut, short = self.cut(spread=True), self.short
-        lanes = REGISTERS.size // dy.itemsize
         for group in range(self.groups):
             own = b[group * self.inputs :][: self.inputs]
             own = np.repeat(own, self.long.stride * short.stride)
@@ -215,7 +214,7 @@ class Problem:
                 result = self.x(self.x_positions(strips, cut), self.x_channels(group), cut)
                 positions = _before(slopes.rows, short.taps - 1)
                 taps = self.w_taps()[::-1]
-                if len(filters.columns) >= lanes:
+                if self.columns_are_channels(len(filters.columns), dy):
                     left = slopes._replace(rows=positions)
                     right = filters._replace(rows=_by(filters.rows, taps))
                     taps = Taps(short.taps, left_rows=1, right_rows=1, per_term=short.taps)
@@ -259,6 +258,15 @@ class Problem:
                         x, left, dy, right, dw, result, taps, cut, (1, -1), cut.start,
                         None, None, 0, number > 0,
                     )  # fmt: skip
+
+    def columns_are_channels(self, channels, array):
+        """Return whether channels are the columns of the product, not the columns of images.
+
+        They must fill vectors. Where samples are apart, those of neighbouring columns are together.
+        """
+        return channels >= REGISTERS.size // array.itemsize and (
+            not self.upright or self.short.outputs < 8
+        )
 
     def cut(self, spread=False):
         """Return how signals are cut into blocks, for outputs or to spread slopes over inputs."""
@@ -423,6 +431,7 @@ def _run(
     c_plane = outer * row_room * block
     row_bias = np.zeros(rows * outer, dtype) if row_bias is None else row_bias
     column_bias = np.zeros(width, dtype) if column_bias is None else column_bias
+    row_bias, column_bias = row_bias * cut.length, column_bias * cut.length
     flat = target.reshape(-1)
 
     def part(first, last):
@@ -445,15 +454,16 @@ def _run(
                     c, block, c_plane, row_room * block if taps.apart else 0, count, term == 0,
                 )  # fmt: skip
             columns = _filled(result.columns[at : at + count], _in_vectors(count, lanes))
-            bias = np.zeros(len(columns), dtype)
-            bias[:count] = column_bias[at : at + count]
+            # A constant has nothing but a first frequency.
+            constant = c[: row_room * block].reshape(row_room, block)
+            constant[:rows, :count] += row_bias[:rows, None] + column_bias[at : at + count]
             for tap in range(outer):
                 signals = result._replace(
                     rows=result.rows[tap * rows : (tap + 1) * rows], columns=columns
                 )
                 _synthesise(
                     c, tap * row_room * block, block, c_plane, plan, start, flat, signals,
-                    row_bias, bias, activation, add,
+                    activation, add,
                 )  # fmt: skip
 
     work = frequencies * taps.count * rows * terms * width * 3 // WORK
@@ -480,25 +490,63 @@ def _block(width, lanes):
 def _analyse(source, signals, plan, right, sign, target, first, row_step, plane):
     """Write the spectra of signals as one factor of a product, a matrix per frequency."""
     lanes = REGISTERS.size // target.itemsize
-    work = np.empty(2 * plan.length * lanes, target.dtype)
+    work, staged = _workspace(plan.length, target)
     for i in range(len(signals.rows)):
         for j in range(0, len(signals.columns), lanes):
-            _fetch(source, signals, i, j, work, plan.length)
+            _fetch(source, signals, i, j, work, staged, plan.length)
             spectrum(
                 work, plan, right, sign, target, first + i * row_step + j, 3 * plane, plane
             )  # fmt: skip
 
 
 @compiled()
-def _fetch(source, signals, i, j, work, length):
+def _workspace(length, like):
+    """Return room for two copies of a vector of signals, and for one that is transposed."""
+    lanes = REGISTERS.size // like.itemsize
+    room = in_vectors(length, like) * lanes
+    return np.empty(2 * room, like.dtype), np.zeros(room, like.dtype)
+
+
+@compiled()
+def _fetch(source, signals, i, j, work, staged, length):
     """Copy signals from row i, columns j and following, each to one lane of vectors."""
     lanes = REGISTERS.size // work.itemsize
-    work[: length * lanes] = 0
     step = signals.stride * signals.along_step
+    filled = in_vectors(signals.count, work)
+    lane = 0
+    if step > 1:
+        work[: length * lanes] = 0
+        while lane < lanes:
+            origin, first, stop, run = _run_of_lanes(signals, i, j, lane, lanes)
+            for t in range(first, stop):
+                if run > 1:
+                    copy(work, t * lanes + lane, source, origin + t * step, run)
+                else:
+                    work[t * lanes + lane] = source[origin + t * step]
+            lane += run
+        return
     for lane in range(lanes):
         origin, first, stop = _extent(signals, i, j + lane)
-        for t in range(first, stop):
-            work[t * lanes + lane] = source[origin + t * step]
+        place = lane * filled
+        staged[place : place + first] = 0
+        copy(staged, place + first, source, origin + first, stop - first)
+        staged[place + stop : place + filled] = 0
+    for t in range(0, filled, lanes):
+        transpose(staged, t, filled, work, t * lanes, lanes)
+    work[filled * lanes : length * lanes] = 0
+
+
+@compiled()
+def _run_of_lanes(signals, i, j, lane, lanes):
+    """Return the extent of a signal, and how many lanes from it on have their signals beside it."""
+    origin, first, stop = _extent(signals, i, j + lane)
+    run = 1
+    while lane + run < lanes:
+        other, begin, end = _extent(signals, i, j + lane + run)
+        if other != origin + run or begin != first or end != stop:
+            break
+        run += 1
+    return origin, first, stop, run
 
 
 @compiled()
@@ -509,10 +557,12 @@ def _extent(signals, i, j):
     if across < 0 or across >= signals.across:
         return 0, 0, 0
     stride = signals.stride
-    first = max(0, (stride - 1 - along) // stride)
-    stop = min(signals.count, (signals.along - along + stride - 1) // stride)
+    first, stop = -along, signals.along - along
+    if stride > 1:
+        first, stop = (first + stride - 1) // stride, (stop + stride - 1) // stride
+    first, stop = max(first, 0), min(stop, signals.count)
     origin = row[0] + column[0] + across * signals.across_step + along * signals.along_step
-    return origin, first, stop
+    return origin, first, max(first, stop)
 
 
 @compiled()
@@ -537,25 +587,48 @@ def _products(
 
 
 @compiled()
-def _synthesise(
-    source, first, row_step, plane, plan, start, target, signals, row_bias, bias, activation, add
-):
+def _synthesise(source, first, row_step, plane, plan, start, target, signals, activation, add):
     """Put signals whose spectra are products where they belong, from sample `start` on."""
     lanes = REGISTERS.size // source.itemsize
-    work = np.empty(2 * plan.length * lanes, source.dtype)
-    step = signals.stride * signals.along_step
+    work, staged = _workspace(plan.length, source)
     for i in range(len(signals.rows)):
         for j in range(0, len(signals.columns), lanes):
             at = samples(work, plan, source, first + i * row_step + j, 3 * plane, plane)
-            for lane in range(lanes):
-                origin, begin, stop = _extent(signals, i, j + lane)
-                extra = row_bias[i] + bias[j + lane]
-                for t in range(begin, stop):
-                    index = start + t
-                    if index >= plan.length:
-                        index -= plan.length
-                    value = work[at + index * lanes + lane] + extra
-                    if activation == 1 and value < 0:
-                        value = 0
-                    place = origin + t * step
-                    target[place] = target[place] + value if add else value
+            if activation == 1:
+                for t in range(at, at + plan.length * lanes):
+                    value = work[t]
+                    work[t] = 0 if value < 0 else value  # NaN stays
+            _put(work, at, staged, plan.length, start, target, signals, i, j, add)
+
+
+@compiled()
+def _put(work, at, staged, length, start, target, signals, i, j, add):
+    """Copy the lanes of vectors to the signals of row i, columns j and following."""
+    lanes = REGISTERS.size // work.itemsize
+    step = signals.stride * signals.along_step
+    if step > 1 or add:
+        lane = 0
+        while lane < lanes:
+            origin, first, stop, run = _run_of_lanes(signals, i, j, lane, lanes)
+            for t in range(first, stop):
+                place = origin + t * step
+                index = at + (start + t) % length * lanes + lane
+                if add:
+                    for k in range(run):
+                        target[place + k] += work[index + k]
+                elif run > 1:
+                    copy(target, place, work, index, run)
+                else:
+                    target[place] = work[index]
+            lane += run
+        return
+    room = in_vectors(length, work)
+    for t in range(0, room, lanes):
+        transpose(work, at + t * lanes, lanes, staged, t, room)
+    for lane in range(lanes):
+        origin, first, stop = _extent(signals, i, j + lane)
+        # The results go round: the last of them stand at the beginning.
+        turn = min(max(length - start, first), stop)
+        place = lane * room + start
+        copy(target, origin + first, staged, place + first, turn - first)
+        copy(target, origin + turn, staged, place + turn - length, stop - turn)

@@ -216,6 +216,47 @@ def _butterfly(radix):
 _eight, _four, _two, _three, _five = map(_butterfly, RADICES)
 
 
+@intrinsic
+def transpose(typing, source, source0, source_step, target, target0, target_step):
+    """Copy a square of numbers, one vector wide, with rows and columns exchanged.
+
+    Each pass exchanges halves, quarters, ... of pairs of rows.
+    """
+    signature = types.void(source, source0, source_step, target, target0, target_step)
+
+    def generate(context, builder, signature, values):
+        source, source0, source_step, target, target0, target_step = values
+        write = Vectors(context, builder, signature.args[0])
+        rows = []
+        for _ in range(write.lanes):
+            rows.append(write.load(source, source0))
+            source0 = builder.add(source0, source_step)
+        distance = write.lanes // 2
+        while distance:
+            upper, lower = [], []
+            for lane in range(write.lanes):
+                second = lane & distance != 0
+                upper.append(lane - distance + write.lanes if second else lane)
+                lower.append(lane + write.lanes if second else lane + distance)
+            masks = [
+                ir.Constant(ir.VectorType(ir.IntType(32), write.lanes), lanes)
+                for lanes in (upper, lower)
+            ]
+            for i in range(write.lanes):
+                if not i & distance:
+                    pair = rows[i], rows[i + distance]
+                    rows[i], rows[i + distance] = (
+                        builder.shuffle_vector(*pair, mask) for mask in masks
+                    )
+            distance //= 2
+        for row in rows:
+            write.store(row, target, target0)
+            target0 = builder.add(target0, target_step)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @compiled()
 def fourier(work, transform, inverse):
     """Transform the complex vectors in the first half of `work`; return where the results are.
