@@ -175,7 +175,7 @@ class Problem:
         cut, short = self.cut(), self.short
         for group in range(self.groups):
             own = b[group * self.outputs :][: self.outputs]
-            for strips in self.strips(cut, x.itemsize):
+            for strips in self.strips(cut, self.lying, x.itemsize):
                 image = self.x(self.x_positions(strips, cut), self.x_channels(group), cut)
                 filters = self.w(self.w_inputs(), self.w_outputs(group))
                 result = self.y(self.y_positions(strips, cut), self.y_channels(group), cut)
@@ -208,7 +208,7 @@ class Problem:
         for group in range(self.groups):
             own = b[group * self.inputs :][: self.inputs]
             own = np.repeat(own, self.long.stride * short.stride)
-            for strips in self.strips(cut, dy.itemsize):
+            for strips in self.strips(cut, self.outputs, dy.itemsize):
                 slopes = self.y(self.y_positions(strips, cut), self.y_channels(group), cut)
                 filters = self.w(self.w_outputs(group), self.w_inputs())
                 result = self.x(self.x_positions(strips, cut), self.x_channels(group), cut)
@@ -234,7 +234,7 @@ class Problem:
         """Do `conv2d_weight_grad`."""
         cut, short = self.cut(), self.short
         for group in range(self.groups):
-            for number, strips in enumerate(self.strips(cut, x.itemsize)):
+            for number, strips in enumerate(self.strips(cut, min(self.lying, self.outputs), x.itemsize)):
                 image = self.x(self.x_channels(group), self.x_positions(strips, cut), cut)
                 slopes = self.y(self.y_channels(group), self.y_positions(strips, cut), cut)
                 positions = _after(image.columns, short.taps - 1)
@@ -275,9 +275,8 @@ class Problem:
         whole = max(long.end - first, long.outputs + first + taps - 1 - begin, data, long.outputs)
         if whole <= LONGEST:
             length = smooth_length(max(whole, taps))
-            start = begin - first if spread else first - begin
-            x, y = Piece(begin, 0, data), Piece(0, 0, long.outputs)
-            return Cut(length, 1, x, y, start % length)
+            x, y = Piece(first, 0, long.end - first), Piece(0, 0, long.outputs)
+            return Cut(length, 1, x, y, 0)
         results = data if spread else long.outputs
         blocks = -(-results // (max(BLOCK, 4 * taps) - taps + 1))
         step = -(-results // blocks)
@@ -288,9 +287,9 @@ class Problem:
         x = Piece(first, step, step + taps - 1)
         return Cut(length, blocks, x, Piece(0, step, step), 0)
 
-    def strips(self, cut, itemsize):
+    def strips(self, cut, channels, itemsize):
         """Return blocks of images, as many at a time as there is room for their spectra."""
-        channels = max(self.lying, self.outputs)
+        channels = max(channels, REGISTERS.vectors * REGISTERS.size // itemsize)
         size = (cut.length // 2 + 1) * 3 * self.width * channels * itemsize
         some = max(SHARED // size, 1)
         count = self.n * cut.blocks
@@ -404,29 +403,30 @@ def _run(
     frequencies = cut.length // 2 + 1
     outer = taps.count if taps.apart else 1
     rows, width = len(result.rows) // outer, len(result.columns)
-    terms = len(right.rows) // taps.per_term - (taps.right_rows if taps.per_term == 1 else 0) * (
-        taps.count - 1
-    )
-    a_row = _in_vectors(len(left.columns), lanes)
-    a_plane = len(left.rows) * a_row
-    a = np.empty(frequencies * 3 * a_plane, dtype)
-    left = left._replace(columns=_filled(left.columns, a_row))
-    source, kernel = left_array.reshape(-1), right_array.reshape(-1)
-    size = cut.length * 8 // WORK * 3
-    in_parts(
-        lambda i, j: _analyse(
-            source, left._replace(rows=left.rows[i:j]), plan, False, signs[0], a, i * a_row, a_row,
-            a_plane,
-        ),
-        len(left.rows), len(left.rows) * a_row * size,
-    )  # fmt: skip
-    a_tap = taps.left_rows * a_row + taps.left_columns
-    halo_rows = taps.right_rows * (taps.count - 1) if taps.per_term == 1 else 0
+    halo = taps.count - 1
+    halo_rows = taps.right_rows * halo if taps.per_term == 1 else 0
+    terms = len(right.rows) // taps.per_term - halo_rows
     block = _block(width, lanes)
-    b_row = _in_vectors(block + taps.right_columns * (taps.count - 1), lanes) + lanes
+    b_row = _in_vectors(block + taps.right_columns * halo, lanes)
     room = BLOCKED // (frequencies * 3 * b_row * dtype.itemsize * taps.per_term)
-    some = terms if halo_rows else max(min(room, terms), 1)
+    some = terms if taps.apart else min(max(room // lanes, 1) * lanes, terms)
     b_plane = (some * taps.per_term + halo_rows) * b_row
+    a_row = _in_vectors(some + taps.left_columns * halo, lanes)
+    a_plane = len(left.rows) * a_row
+    a_block = frequencies * 3 * a_plane
+    a = np.empty(-(-terms // some) * a_block, dtype)
+    source, kernel = left_array.reshape(-1), right_array.reshape(-1)
+
+    def analyse(start, stop):
+        for number, term in enumerate(range(0, terms, some)):
+            columns = left.columns[term : min(term + some, terms) + taps.left_columns * halo]
+            signals = left._replace(rows=left.rows[start:stop], columns=_filled(columns, lanes))
+            at = number * a_block + start * a_row
+            _analyse(source, signals, plan, False, signs[0], a, at, a_row, a_plane)
+
+    work = len(left.rows) * len(left.columns) * cut.length * 24 // WORK
+    in_parts(analyse, len(left.rows), work)
+    a_tap = taps.left_rows * a_row + taps.left_columns
     row_room = -(-rows // ROWS) * ROWS
     c_plane = outer * row_room * block
     row_bias = np.zeros(rows * outer, dtype) if row_bias is None else row_bias
@@ -439,21 +439,21 @@ def _run(
         c = np.empty(frequencies * 3 * c_plane + ROWS * block, dtype)
         for at in range(first * block, min(last * block, width), block):
             count = min(block, width - at)
-            columns = right.columns[at : at + count + taps.right_columns * (taps.count - 1)]
-            columns = _filled(columns, _in_vectors(len(columns), lanes))
-            for term in range(0, terms, some):
+            columns = right.columns[at : at + count + taps.right_columns * halo]
+            columns = _filled(columns, lanes)
+            for number, term in enumerate(range(0, terms, some)):
                 stop = min(term + some, terms)
                 chosen = right.rows[term * taps.per_term : stop * taps.per_term + halo_rows]
                 signals = right._replace(rows=chosen, columns=columns)
                 _analyse(kernel, signals, plan, True, signs[1], b, 0, b_row, b_plane)
                 _products(
-                    a, a_row, a_plane, a_tap, term, rows,
+                    a, number * a_block, a_row, a_plane, a_tap, rows,
                     b, b_row * taps.per_term, b_plane,
                     taps.right_rows * b_row + taps.right_columns,
                     taps.count, stop - term, frequencies,
                     c, block, c_plane, row_room * block if taps.apart else 0, count, term == 0,
                 )  # fmt: skip
-            columns = _filled(result.columns[at : at + count], _in_vectors(count, lanes))
+            columns = _filled(result.columns[at : at + count], lanes)
             # A constant has nothing but a first frequency.
             constant = c[: row_room * block].reshape(row_room, block)
             constant[:rows, :count] += row_bias[:rows, None] + column_bias[at : at + count]
@@ -474,8 +474,9 @@ def _in_vectors(count, lanes):
     return -(-count // lanes) * lanes
 
 
-def _filled(places, count):
-    return _after(places, count - len(places))
+def _filled(places, lanes):
+    """Return places enough for whole vectors."""
+    return _after(places, -len(places) % lanes)
 
 
 def _block(width, lanes):
@@ -504,7 +505,8 @@ def _workspace(length, like):
     """Return room for two copies of a vector of signals, and for one that is transposed."""
     lanes = REGISTERS.size // like.itemsize
     room = in_vectors(length, like) * lanes
-    return np.empty(2 * room, like.dtype), np.zeros(room, like.dtype)
+    # Squares are read whole, also where signals end within.
+    return np.zeros(2 * room + lanes * lanes, like.dtype), np.zeros(room, like.dtype)
 
 
 @compiled()
@@ -513,7 +515,7 @@ def _fetch(source, signals, i, j, work, staged, length):
     lanes = REGISTERS.size // work.itemsize
     step = signals.stride * signals.along_step
     filled = in_vectors(signals.count, work)
-    lane = 0
+    lane = np.int64(0)  # a bare 0 would be compiled apart
     if step > 1:
         work[: length * lanes] = 0
         while lane < lanes:
@@ -528,9 +530,11 @@ def _fetch(source, signals, i, j, work, staged, length):
     for lane in range(lanes):
         origin, first, stop = _extent(signals, i, j + lane)
         place = lane * filled
-        staged[place : place + first] = 0
+        for t in range(first):
+            staged[place + t] = 0
         copy(staged, place + first, source, origin + first, stop - first)
-        staged[place + stop : place + filled] = 0
+        for t in range(stop, filled):
+            staged[place + t] = 0
     for t in range(0, filled, lanes):
         transpose(staged, t, filled, work, t * lanes, lanes)
     work[filled * lanes : length * lanes] = 0
@@ -567,7 +571,7 @@ def _extent(signals, i, j):
 
 @compiled()
 def _products(
-    a, a_row, a_plane, a_tap, term, rows, b, b_row, b_plane, b_tap, taps, terms, frequencies,
+    a, first, a_row, a_plane, a_tap, rows, b, b_row, b_plane, b_tap, taps, terms, frequencies,
     c, c_row, c_plane, c_tap, width, fresh,
 ):  # fmt: skip
     """Add the products of two matrices per frequency to c: three real ones for a complex one."""
@@ -575,7 +579,7 @@ def _products(
         # The first and the last frequency have no imaginary part.
         planes = 1 if f == 0 or f == frequencies - 1 else 3
         for plane in range(planes):
-            at = (3 * f + plane) * a_plane + term
+            at = first + (3 * f + plane) * a_plane
             # a + b meets c, a meets d - c, b meets -(c + d).
             right = b[(3 * f + plane) * b_plane :]
             sums = c[(3 * f + plane) * c_plane :]
@@ -598,21 +602,21 @@ def _synthesise(source, first, row_step, plane, plan, start, target, signals, ac
                 for t in range(at, at + plan.length * lanes):
                     value = work[t]
                     work[t] = 0 if value < 0 else value  # NaN stays
-            _put(work, at, staged, plan.length, start, target, signals, i, j, add)
+            _put(work, at, staged, start, target, signals, i, j, add)
 
 
 @compiled()
-def _put(work, at, staged, length, start, target, signals, i, j, add):
+def _put(work, at, staged, start, target, signals, i, j, add):
     """Copy the lanes of vectors to the signals of row i, columns j and following."""
     lanes = REGISTERS.size // work.itemsize
     step = signals.stride * signals.along_step
     if step > 1 or add:
-        lane = 0
+        lane = np.int64(0)
         while lane < lanes:
             origin, first, stop, run = _run_of_lanes(signals, i, j, lane, lanes)
             for t in range(first, stop):
                 place = origin + t * step
-                index = at + (start + t) % length * lanes + lane
+                index = at + (start + t) * lanes + lane
                 if add:
                     for k in range(run):
                         target[place + k] += work[index + k]
@@ -622,13 +626,10 @@ def _put(work, at, staged, length, start, target, signals, i, j, add):
                     target[place] = work[index]
             lane += run
         return
-    room = in_vectors(length, work)
+    room = in_vectors(signals.count, work)
+    at += start * lanes
     for t in range(0, room, lanes):
         transpose(work, at + t * lanes, lanes, staged, t, room)
     for lane in range(lanes):
         origin, first, stop = _extent(signals, i, j + lane)
-        # The results go round: the last of them stand at the beginning.
-        turn = min(max(length - start, first), stop)
-        place = lane * room + start
-        copy(target, origin + first, staged, place + first, turn - first)
-        copy(target, origin + turn, staged, place + turn - length, stop - turn)
+        copy(target, origin + first, staged, lane * room + first, stop - first)

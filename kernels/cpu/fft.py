@@ -258,15 +258,15 @@ def transpose(typing, source, source0, source_step, target, target0, target_step
 
 
 @compiled()
-def fourier(work, transform, inverse):
+def fourier(work, transform, real):
     """Transform the complex vectors in the first half of `work`; return where the results are.
 
-    The inverse is the transform of what has real and imaginary parts exchanged, exchanged again.
+    `real` says where in each pair of vectors the real parts are: the inverse is the transform of
+    what has real and imaginary parts exchanged, exchanged again.
     """
     lanes = REGISTERS.size // work.itemsize
     count = transform.length // 2
     pair = 2 * lanes
-    real = lanes if inverse else 0
     source, target = 0, transform.length * lanes
     left, done = count, 1
     for radix in transform.radices:
@@ -391,7 +391,7 @@ def spectrum(work, transform, right, sign, target, first, frequency, plane):
     """Write the spectra of the samples in `work`, three planes per frequency, for a product."""
     lanes = REGISTERS.size // work.itemsize
     half = transform.length // 2
-    result = fourier(work, transform, False)
+    result = fourier(work, transform, np.int64(0))  # a bare 0 would be compiled apart
     sign = work.dtype.type(sign)
     for k in range(half // 2 + 1):
         one, other = result + 2 * k * lanes, result + (half - k) % half * 2 * lanes
@@ -415,4 +415,4 @@ def samples(work, transform, source, first, frequency, plane):
         one, other = 2 * k * lanes, (half - k) * 2 * lanes
         low, high = first + k * frequency, first + (half - k) * frequency
         _inner(source, low, high, plane, transform.halves, k, factor, work, one, other)
-    return fourier(work, transform, True)
+    return fourier(work, transform, lanes)
