@@ -410,9 +410,9 @@ def _run(
     b_row = _in_vectors(block + taps.right_columns * halo, lanes)
     room = BLOCKED // (frequencies * 3 * b_row * dtype.itemsize * taps.per_term)
     some = terms if taps.apart else min(max(room // lanes, 1) * lanes, terms)
-    b_plane = (some * taps.per_term + halo_rows) * b_row
+    b_plane = _odd((some * taps.per_term + halo_rows) * b_row, lanes)
     a_row = _in_vectors(some + taps.left_columns * halo, lanes)
-    a_plane = len(left.rows) * a_row
+    a_plane = _odd(len(left.rows) * a_row, lanes)
     a_block = frequencies * 3 * a_plane
     a = np.empty(-(-terms // some) * a_block, dtype)
     source, kernel = left_array.reshape(-1), right_array.reshape(-1)
@@ -428,7 +428,7 @@ def _run(
     in_parts(analyse, len(left.rows), work)
     a_tap = taps.left_rows * a_row + taps.left_columns
     row_room = -(-rows // ROWS) * ROWS
-    c_plane = outer * row_room * block
+    c_plane = _odd(outer * row_room * block, lanes)
     row_bias = np.zeros(rows * outer, dtype) if row_bias is None else row_bias
     column_bias = np.zeros(width, dtype) if column_bias is None else column_bias
     row_bias, column_bias = row_bias * cut.length, column_bias * cut.length
@@ -477,6 +477,11 @@ def _in_vectors(count, lanes):
 def _filled(places, lanes):
     """Return places enough for whole vectors."""
     return _after(places, -len(places) % lanes)
+
+
+def _odd(size, lanes):
+    """Return a size of an odd number of vectors: powers of two would share lines of the cache."""
+    return (size // lanes | 1) * lanes
 
 
 def _block(width, lanes):
