@@ -305,7 +305,7 @@ def _extent(signals, i, j):
     first, stop = -along, signals.along - along
     if stride > 1:
         first, stop = (first + stride - 1) // stride, (stop + stride - 1) // stride
-    first, stop = max(first, 0), min(stop, signals.count)
+    first, stop = min(max(first, 0), signals.count), min(stop, signals.count)
     origin = row[0] + column[0] + across * signals.across_step + along * signals.along_step
     return origin, first, max(first, stop)
 
