@@ -14,12 +14,11 @@ import numpy as np
 
 from .. import memory
 from ..geometry import output_size
-from . import conv_direct
+from . import conv_direct, conv_fft, conv_winograd
 from .compiled import compiled
 from .parallel import in_parts
 
-ALGORITHMS = {"direct": conv_direct}
-PASSES = "output", "input_grad", "weight_grad"
+ALGORITHMS = {"direct": conv_direct, "winograd": conv_winograd, "fft": conv_fft}
 
 _allowed: ContextVar[tuple[str, ...] | None] = ContextVar("allowed", default=None)
 
@@ -78,7 +77,7 @@ def plan(
     Returns
     -------
     Plan
-        "direct" is always possible, and taken where none of those that are allowed is.
+        "direct" is always possible, and taken where none that is allowed can do it.
     """
     windows = tuple(map(output_size, x_shape[2:], w_shape[2:], stride, padding, dilation))
     n, c, *size = x_shape
@@ -146,7 +145,7 @@ def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
         y[...] = 0 if b is None else b[:, None, None]
         return y
     algorithm, shape, to, w, x = _chosen(shape, "input_grad", y, w[:, :, rows, cols], x)
-    algorithm.conv2d_input_grad(x, w, b, to, **_options(shape))
+    algorithm.conv2d_input_grad(x, w, b, to, **algorithm.options(shape, "input_grad"))
     return y
 
 
@@ -195,13 +194,13 @@ def _output(x, w, b, windows, stride, padding, dilation, groups, activation):
         y[...] = 0 if b is None else b[:, None, None]
         return y if activation is None else np.maximum(y, 0, out=y)
     algorithm, shape, x, w, to = _chosen(shape, "output", x, w[:, :, rows, cols], y)
-    algorithm.conv2d(x, w, b, to, activation == "relu", **_options(shape))
+    algorithm.conv2d(x, w, b, to, activation == "relu", **algorithm.options(shape, "output"))
     return y
 
 
 def _weight_grad(dy, x, dw, shape):
     algorithm, shape, x, dw, dy = _chosen(shape, "weight_grad", x, dw, dy)
-    algorithm.conv2d_weight_grad(dy, x, dw, **_options(shape))
+    algorithm.conv2d_weight_grad(dy, x, dw, **algorithm.options(shape, "weight_grad"))
 
 
 def _chosen(shape, work, x, w, y):
@@ -211,12 +210,6 @@ def _chosen(shape, work, x, w, y):
     w = np.ascontiguousarray(w).reshape(shape.o, shape.c // shape.groups, *shape.taps)
     y = np.ascontiguousarray(y).reshape(shape.n, shape.o, *shape.windows)
     return ALGORITHMS[_plan(shape, work, _now_allowed()).algorithm], shape, x, w, y
-
-
-def _options(shape):
-    return dict(
-        stride=shape.stride, padding=shape.padding, dilation=shape.dilation, groups=shape.groups
-    )
 
 
 @lru_cache(maxsize=1024)
@@ -265,12 +258,9 @@ def _replaced(pair, axis, value):
 
 @lru_cache(maxsize=1024)
 def _plan(shape, work, allowed):
-    costs = {
-        name: ALGORITHMS[name].cost(shape, work)
-        for name in ALGORITHMS
-        if name == "direct" or (name in allowed and ALGORITHMS[name].supports(shape, work))
-    }
-    choice = {name: cost for name, cost in costs.items() if name in allowed} or costs
+    costs = {name: algorithm.cost(shape, work) for name, algorithm in ALGORITHMS.items()}
+    costs = {name: cost for name, cost in costs.items() if cost is not None}
+    choice = {name: costs[name] for name in allowed if name in costs} or {"direct": costs["direct"]}
     return Plan(min(choice, key=choice.__getitem__), costs)
 
 

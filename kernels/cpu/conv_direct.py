@@ -83,9 +83,11 @@ class Places(NamedTuple):
     column: int
 
 
-def supports(shape, work):
-    """Return True: there is nothing that it cannot do."""
-    return True
+def options(shape, work):
+    """Return the options with which the functions here do a pass."""
+    return dict(
+        stride=shape.stride, padding=shape.padding, dilation=shape.dilation, groups=shape.groups
+    )
 
 
 def cost(shape, work):

@@ -87,22 +87,25 @@ class Cut(NamedTuple):
     start: int = 0
 
 
-def supports(dilation):
-    """Return whether these functions do a convolution with such a dilation."""
-    return tuple(dilation) == (1, 1)
+def options(shape, work):
+    """Return the options with which the functions here do a pass."""
+    return dict(stride=shape.stride, padding=shape.padding, groups=shape.groups)
 
 
-def cost(x_shape, w_shape, y_shape, *, stride, padding, groups):
-    """Return how many multiply-adds take as long as a pass: any, for all three are alike."""
-    sizes = Sizes(x_shape, w_shape, y_shape, stride, padding, groups)
+def cost(shape, work):
+    """Return how many multiply-adds take as long as a pass, None where there is a dilation."""
+    if shape.dilation != (1, 1):
+        return None
+    x, w = (shape.n, shape.c, *shape.size), (shape.o, shape.c // shape.groups, *shape.taps)
+    sizes = Sizes(x, w, (shape.n, shape.o, *shape.windows), **options(shape, work))
     if sizes.empty:
         return 0
-    cut = sizes.cut()
+    cut = sizes.cut(spread=work == "input_grad")
     inputs, outputs, taps = sizes.inputs * sizes.phases, sizes.outputs, sizes.short.taps
     positions = sizes.n * cut.blocks * sizes.width
     signals = positions * (inputs + outputs) + inputs * outputs * taps
     products = 3 * (cut.length // 2 + 1) * positions * inputs * outputs * taps
-    return groups * (products + signals * (SIGNAL + SAMPLE * cut.length))
+    return shape.groups * (products + signals * (SIGNAL + SAMPLE * cut.length))
 
 
 def conv2d(x, w, b, y, activation, *, stride, padding, groups):

@@ -18,6 +18,9 @@ the tiles that see it.
 Lavin & Gray, "Fast algorithms for convolutional neural networks", 2016.
 """
 
+from functools import lru_cache
+from itertools import product
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +46,12 @@ PIXELS = 64
 WORK = 32
 
 
+# Tiles along an axis (m, r) that are chosen from. F(6, 3) rounds too much on both.
+TILES = (1, 1), (2, 3), (4, 3), (2, 5)
+# To transform a number takes as long as so many multiply-adds, of images and of filters.
+TRANSFORM, FILTER = 12, 20
+
+
 class Tiles(NamedTuple):
     """Where tiles lie in images of (h, w): their number, size, distance and first corner."""
 
@@ -56,6 +65,39 @@ class Tiles(NamedTuple):
     step_w: int
     top: int
     left: int
+
+
+def options(shape, work):
+    """Return the options with which the functions here do a pass: the tiles that cost least."""
+    _, m = _cheapest(shape, work)
+    return dict(m=m, padding=shape.padding, groups=shape.groups)
+
+
+def cost(shape, work):
+    """Return how many multiply-adds take as long as a pass, None where there are no tiles for it."""
+    return _cheapest(shape, work)[0]
+
+
+@lru_cache(maxsize=1024)
+def _cheapest(shape, work):
+    """Return the lowest cost and its tiles."""
+    if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.taps == (1, 1):
+        return None, None
+    sizes = shape.size if work == "input_grad" else shape.windows
+    choices = [[m for m, r in TILES if r == taps] for taps in shape.taps]
+    costs = [
+        (_cost(shape, sizes, m), m) for m in product(*choices) if 1 in shape.taps or m[0] == m[1]
+    ]
+    return min(costs, default=(None, None))
+
+
+def _cost(shape, sizes, m):
+    """Return the products of frequencies, and what it takes to get there and back."""
+    c, o = (-(-channels // shape.groups // 16) * 16 for channels in (shape.c, shape.o))
+    samples = prod(tile + taps - 1 for tile, taps in zip(m, shape.taps, strict=True))
+    tiles = shape.n * prod(-(-size // tile) for size, tile in zip(sizes, m, strict=True))
+    moved = tiles * (c + o) * TRANSFORM + c * o * FILTER
+    return shape.groups * samples * (tiles * c * o + moved)
 
 
 def conv2d(x, w, b, y, activation, *, m, padding, groups, filters=None):
