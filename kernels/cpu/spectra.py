@@ -175,7 +175,7 @@ class Product:
     def columns(self, first, last, start, bias, activation, add):
         """Make the products of some blocks of columns."""
         planes = 3 * self.frequencies
-        b = np.zeros(planes * self.b_plane + self.lanes, self.dtype)
+        b = np.empty(planes * self.b_plane + self.lanes, self.dtype)
         c = np.empty(planes * self.c_plane, self.dtype)
         for at in range(first * self.block, min(last * self.block, self.width), self.block):
             stop = min(at + self.block, self.width)
