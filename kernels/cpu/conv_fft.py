@@ -71,7 +71,7 @@ class Piece(NamedTuple):
 
     first: int
     step: int
-    count: int
+    size: int
 
 
 class Cut(NamedTuple):
@@ -135,8 +135,9 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, groups):
         return
     cut = sizes.cut(spread=True)
     for group in range(groups):
-        bias = None if b is None else b[group * sizes.inputs :][: sizes.inputs]
-        bias = None if b is None else np.repeat(bias, sizes.phases)
+        bias = None
+        if b is not None:
+            bias = np.repeat(b[group * sizes.inputs :][: sizes.inputs], sizes.phases)
         filters = Matrix(w, sizes.w(sizes.w_outputs(group), sizes.w_inputs()))
         for strips in sizes.strips(cut, sizes.outputs, dy.itemsize):
             slopes = Matrix(
@@ -255,17 +256,17 @@ class Sizes:
 
     def x(self, rows, columns, cut):
         """Return these signals of the input."""
-        return Signals(rows, columns, *self._steps("size"), self.long.stride, cut.x.count)
+        return Signals(rows, columns, *self._steps("size"), self.long.stride, cut.x.size)
 
     def y(self, rows, columns, cut):
         """Return these signals of the output."""
-        return Signals(rows, columns, *self._steps("outputs"), 1, cut.y.count)
+        return Signals(rows, columns, *self._steps("outputs"), 1, cut.y.size)
 
     def w(self, rows, columns):
         """Return these signals of the filters."""
         return Signals(rows, columns, *self._steps("kernel"), self.long.stride, self.taps)
 
-    def _steps(self, name):
+    def _steps(self, name) -> tuple[int, int, int, int]:
         """Return size and step in memory across, then along the axis of the transform."""
         along, across = getattr(self.long, name), getattr(self.short, name)
         return (across, 1, along, across) if self.upright else (across, along, along, 1)
