@@ -36,7 +36,7 @@ class Signals(NamedTuple):
     along: int
     along_step: int
     stride: int
-    count: int  # samples
+    size: int  # samples
 
 
 class Matrix(NamedTuple):
@@ -72,7 +72,7 @@ class Taps(NamedTuple):
     The products of taps are added up, or lie apart as matrices one below the other.
     """
 
-    count: int
+    number: int
     left_rows: int = 0
     left_columns: int = 0
     right_rows: int = 0
@@ -114,11 +114,11 @@ class Product:
         self.lanes = REGISTERS.size // self.dtype.itemsize
         self.plan = transform(length, self.dtype)
         self.frequencies = length // 2 + 1
-        self.matrices = taps.count if taps.apart else 1
+        self.matrices = taps.number if taps.apart else 1
         self.rows, self.width = len(result.rows) // self.matrices, len(result.columns)
         self.block = _block(self.width, self.lanes)
 
-        planes, halo = 3 * self.frequencies, taps.count - 1
+        planes, halo = 3 * self.frequencies, taps.number - 1
         halo_rows = halo * taps.right_rows if taps.rows_per_term == 1 else 0
         self.halo = halo * taps.left_columns, halo_rows, halo * taps.right_columns
         self.terms = len(right.rows) // taps.rows_per_term - halo_rows
@@ -148,7 +148,7 @@ class Product:
         in_parts(self.analyse_left, len(left.rows), size // WORK)
         if bias is not None:
             bias = np.broadcast_to(bias * self.plan.length, (self.rows, self.width))
-        terms = self.terms * self.taps.count
+        terms = self.terms * self.taps.number
         in_parts(
             lambda first, last: self.columns(first, last, start, bias, activation, add),
             -(-self.width // self.block),
@@ -175,7 +175,7 @@ class Product:
     def columns(self, first, last, start, bias, activation, add):
         """Make the products of some blocks of columns."""
         planes = 3 * self.frequencies
-        b = np.zeros(planes * self.b_plane + self.lanes, self.dtype)
+        b = np.empty(planes * self.b_plane + self.lanes, self.dtype)
         c = np.empty(planes * self.c_plane, self.dtype)
         for at in range(first * self.block, min(last * self.block, self.width), self.block):
             stop = min(at + self.block, self.width)
@@ -200,7 +200,7 @@ class Product:
             self.a, number * 3 * self.frequencies * self.a_plane, self.a_row, self.a_plane,
             taps.left_rows * self.a_row + taps.left_columns, self.rows,
             b, self.b_row * per_term, self.b_plane,
-            taps.right_rows * self.b_row + taps.right_columns, taps.count, end - term,
+            taps.right_rows * self.b_row + taps.right_columns, taps.number, end - term,
             self.frequencies, c, self.block, self.c_plane, self.c_matrix if taps.apart else 0,
             stop - at, term == 0,
         )  # fmt: skip
@@ -255,12 +255,12 @@ def _fetch(source, signals, i, j, work, staged, length):
     """Copy signals from row i, columns j and following, each to one lane of vectors."""
     lanes = REGISTERS.size // work.itemsize
     step = signals.stride * signals.along_step
-    filled = in_vectors(signals.count, work)
-    lane = np.int64(0)  # a bare 0 would be compiled apart
+    filled = in_vectors(signals.size, work)
+    lane = 0
     if step > 1:
         work[: length * lanes] = 0
         while lane < lanes:
-            origin, first, stop, run = _run_of_lanes(signals, i, j, lane, lanes)
+            origin, first, stop, run = _run_of_lanes(signals, i, j + lane, j + lanes)
             for t in range(first, stop):
                 if run > 1:
                     copy(work, t * lanes + lane, source, origin + t * step, run)
@@ -282,14 +282,11 @@ def _fetch(source, signals, i, j, work, staged, length):
 
 
 @compiled()
-def _run_of_lanes(signals, i, j, lane, lanes):
-    """Return the extent of a signal, and how many lanes from it on have their signals beside it."""
-    origin, first, stop = _extent(signals, i, j + lane)
+def _run_of_lanes(signals, i, j, end):
+    """Return the extent of a signal, and how many columns from it on hold neighbours in memory."""
+    origin, first, stop = _extent(signals, i, j)
     run = 1
-    while lane + run < lanes:
-        other, begin, end = _extent(signals, i, j + lane + run)
-        if other != origin + run or begin != first or end != stop:
-            break
+    while j + run < end and _extent(signals, i, j + run) == (origin + run, first, stop):
         run += 1
     return origin, first, stop, run
 
@@ -305,7 +302,7 @@ def _extent(signals, i, j):
     first, stop = -along, signals.along - along
     if stride > 1:
         first, stop = (first + stride - 1) // stride, (stop + stride - 1) // stride
-    first, stop = min(max(first, 0), signals.count), min(stop, signals.count)
+    first, stop = min(max(first, 0), signals.size), min(stop, signals.size)
     origin = row[0] + column[0] + across * signals.across_step + along * signals.along_step
     return origin, first, max(first, stop)
 
@@ -352,9 +349,9 @@ def _put(work, at, staged, start, target, signals, i, j, add):
     lanes = REGISTERS.size // work.itemsize
     step = signals.stride * signals.along_step
     if step > 1 or add:
-        lane = np.int64(0)
+        lane = 0
         while lane < lanes:
-            origin, first, stop, run = _run_of_lanes(signals, i, j, lane, lanes)
+            origin, first, stop, run = _run_of_lanes(signals, i, j + lane, j + lanes)
             for t in range(first, stop):
                 place = origin + t * step
                 index = at + (start + t) * lanes + lane
@@ -367,7 +364,7 @@ def _put(work, at, staged, start, target, signals, i, j, add):
                     target[place] = work[index]
             lane += run
         return
-    room = in_vectors(signals.count, work)
+    room = in_vectors(signals.size, work)
     at += start * lanes
     for t in range(0, room, lanes):
         transpose(work, at + t * lanes, lanes, staged, t, room)

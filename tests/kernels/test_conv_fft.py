@@ -11,6 +11,7 @@ from minicnn.kernels.geometry import output_size
 import minicnn as mc
 from minicnn import kernels
 
+conv = importlib.import_module("minicnn.kernels.cpu.conv")
 conv_fft = importlib.import_module("minicnn.kernels.cpu.conv_fft")
 fft = importlib.import_module("minicnn.kernels.cpu.fft")
 spectra = importlib.import_module("minicnn.kernels.cpu.spectra")
