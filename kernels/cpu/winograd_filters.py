@@ -17,7 +17,7 @@ from .winograd_transforms import load_pixels, matrices_of, store_pixels, transfo
 # Frequencies of filters that are kept at once, in the third cache [elements]. More, and the system
 # would map fresh memory for them in every call, which takes longer than the transform.
 KEPT = 1 << 21
-# What rows and planes are longer than they need be: the powers of two apart, they would drive each
+# What rows and planes are longer than they need be: a power of two apart, they would drive each
 # other out of the cache.
 SPARE = 16
 # Filters whose transforms are computed side by side.
