@@ -160,17 +160,26 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
     # A small gradient is summed up in several parts of the batch, for several threads to do.
     # Their number depends on the sizes alone, and so does the result.
     parts = 1 if tiles >= 8 else max(1, min(8, dy[:, 0].size // (4 * POSITIONS)))
-    partial = dw[None] if parts == 1 else np.zeros((parts, *dw.shape), dw.dtype)
+    partial = dw[None] if parts == 1 else memory.zeros((parts, *dw.shape), dw.dtype)
     for x_some, dy_some in _chunks(windows, layout, x, dy):
         source = _laid_out(x_some, windows, layout)
         arrays = dy_some.reshape(-1), source, partial.reshape(-1), _starts(windows, layout)
         blocks = _blocks(windows, layout, len(x_some), POSITIONS)
 
         def some(start, stop, arrays=arrays, blocks=blocks):
+            rows = min(terms, (stop - start) * ROWS) if parts == 1 else terms
+            room = -(-outputs // columns(dw.dtype)) * columns(dw.dtype)
+            rooms = [
+                memory.zeros((0 if layout.phases_h else rows * POSITIONS,), dw.dtype),
+                memory.zeros((POSITIONS * room,), dw.dtype),
+                memory.empty(((rows + ROWS) * room,), dw.dtype),
+            ]
             if parts == 1:
                 for group, k, last in _cut(start, stop, tiles):
                     terms_of = k * ROWS, min(last * ROWS, terms)
-                    _weight_grad(*arrays, windows, layout, group, outputs, 0, *terms_of, 0, *blocks)
+                    _weight_grad(
+                        *arrays, windows, layout, group, outputs, 0, *terms_of, 0, *blocks, *rooms
+                    )
                 return
             for item in range(start, stop):
                 part, group = divmod(item, groups)
@@ -178,7 +187,7 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
                 between = part * count // parts, (part + 1) * count // parts
                 _weight_grad(
                     *arrays, windows, layout, group, outputs, part * dw.size, 0, terms, *between,
-                    *blocks[1:],
+                    *blocks[1:], *rooms,
                 )  # fmt: skip
 
         work = dy_some.size * terms // WORK
@@ -480,7 +489,7 @@ def _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, pla
 @compiled()
 def _weight_grad(
     dy, source, dw, starts, windows, layout, group, outputs, dw0, k0, k1, block0, block1, in_a_run,
-    extent, gap,
+    extent, gap, gathered, slopes, sums,
 ):  # fmt: skip
     """Add what some blocks of positions give to terms k0 to k1 of the filters of a group.
 
@@ -489,9 +498,6 @@ def _weight_grad(
     terms, rows = windows.c * windows.kh * windows.kw, k1 - k0
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     room = in_vectors(outputs, dy)
-    gathered = np.zeros(1 if layout.phases_h else rows * POSITIONS, dy.dtype)
-    slopes = np.zeros(POSITIONS * room, dy.dtype)
-    sums = np.empty((rows + ROWS) * room, dy.dtype)
     slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(rows) * POSITIONS
     for block in range(block0, block1):
         run, start = block // in_a_run, block % in_a_run * POSITIONS

@@ -20,11 +20,12 @@ Lavin & Gray, "Fast algorithms for convolutional neural networks", 2016.
 
 from functools import lru_cache
 from itertools import product
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 import numpy as np
 
+from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
 from .tile import REGISTERS, ROWS, aligned, columns, in_vectors, multiply, multiply_across
@@ -131,18 +132,25 @@ def conv2d_weight_grad(dy, x, dw, *, m, padding, groups):
     # A small gradient is summed up in several parts of the tiles, for several threads to do.
     # Their number depends on the sizes alone, and so does the result.
     parts = max(1, min(8 // (o_parts * c_parts), tiles // (2 * TERMS)))
-    partial = dw[None] if parts == 1 else np.empty((parts, *dw.shape), dw.dtype)
+    partial = dw[None] if parts == 1 else memory.empty((parts, *dw.shape), dw.dtype)
 
     def some(start, stop):
         for task in range(start, stop):
             rest, part = divmod(task, parts)
             rest, i = divmod(rest, o_parts)
             group, j = divmod(rest, c_parts)
+            (o0, o1), (c0, c1) = (
+                (i * o // o_parts, (i + 1) * o // o_parts), cut(j, c_parts, c, x.dtype)
+            )  # fmt: skip
+            rooms = [
+                _frequencies(of_x, TERMS, c1 - c0, x.dtype),
+                _frequencies(of_x, TERMS, o1 - o0, x.dtype),
+                _frequencies(of_x, o1 - o0 + ROWS, c1 - c0, x.dtype),
+            ]
             _weight_grad(
                 flat_dy, flat_x, partial[part].reshape(-1), slopes, inputs, of_dy, of_x, back,
-                *r, group, groups, o, c,
-                i * o // o_parts, (i + 1) * o // o_parts, *cut(j, c_parts, c, x.dtype),
-                part * tiles // parts, (part + 1) * tiles // parts,
+                *r, group, groups, o, c, o0, o1, c0, c1,
+                part * tiles // parts, (part + 1) * tiles // parts, *rooms,
             )  # fmt: skip
 
     work = tiles * of_x.samples_h * of_x.samples_w * groups * o * c // WORK
@@ -176,7 +184,7 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
     # Blocks are cut between strips of tiles that fill a tile of registers.
     strips = -(-tiles // ROWS)
     if filters is None:
-        u = aligned(size_of(bank, turns, w), w)
+        u = memory.empty((size_of(bank, turns, w),), w.dtype)
     for group in range(groups):
         v = _entered(flat_x, group, groups, bank.terms, inputs, to, tiles if blocks == 1 else 0)
         for turn in range(turns):
@@ -193,11 +201,17 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
                     piece, block = divmod(start, blocks)
                     count = min(stop - start, blocks - block)
                     k0, k1 = cut(piece, pieces, j1 - j0, w.dtype)
+                    t0 = block * strips // blocks * ROWS
+                    t1 = min((block + count) * strips // blocks * ROWS, tiles)
+                    room = ceil(ceil((t1 - t0) / ROWS) / count) * ROWS
+                    rooms = [
+                        _frequencies(to, room, channels, x.dtype)
+                        for channels in (0 if v.size else bank.terms, k1 - k0)
+                    ]
                     _products(
                         flat_x, v, u, bias, flat_y, activation, inputs, results, to, back,
                         group, groups, bank.terms, bank.outputs, j0, j0 + k0, j0 + k1, j1,
-                        block * strips // blocks * ROWS,
-                        min((block + count) * strips // blocks * ROWS, tiles), count,
+                        t0, t1, count, *rooms,
                     )  # fmt: skip
                     start += count
 
@@ -205,11 +219,21 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
             in_parts(some, blocks * pieces, work)
 
 
+def _lanes(dtype):
+    return REGISTERS.size // dtype.itemsize
+
+
+def _frequencies(to, tiles, channels, dtype):
+    """Return room for the frequencies of so many tiles of so many channels, or none at all."""
+    row = -(-channels // _lanes(dtype)) * _lanes(dtype) + SPARE
+    return memory.empty((to.samples_h * to.samples_w * tiles * row if channels else 0,), dtype)
+
+
 def _entered(x, group, groups, c, inputs, to, tiles):
     """Return the frequencies of so many tiles, which all filters of a group share."""
     lanes, row = REGISTERS.size // x.itemsize, in_vectors(c, x) + SPARE
     plane = -(-tiles // ROWS) * ROWS * row
-    v = aligned(to.samples_h * to.samples_w * plane if tiles else 0, x)
+    v = memory.empty((to.samples_h * to.samples_w * plane if tiles else 0,), x.dtype)
 
     def some(start, stop):
         first, last = start * lanes, min(stop * lanes, c)
@@ -226,11 +250,11 @@ def _entered(x, group, groups, c, inputs, to, tiles):
 @compiled()
 def _products(
     x, v, u, bias, y, activation, inputs, results, to, back, group, groups, c, outputs,
-    j0, k0, k1, j1, t0, t1, blocks,
+    j0, k0, k1, j1, t0, t1, blocks, own, sums,
 ):  # fmt: skip
     """Make the results of filters k0 to k1, of j0 to j1 in u, on tiles t0 to t1, in blocks.
 
-    The frequencies of the tiles are in v, or v is empty.
+    The frequencies of the tiles are in v, or v is empty, and they take the room `own`.
     """
     lanes = REGISTERS.size // x.itemsize
     panel, frequencies = REGISTERS.vectors * lanes, to.samples_h * to.samples_w
@@ -241,8 +265,7 @@ def _products(
     v_plane, s_plane = room * v_row, room * s_row
     entered = v.size > 0
     if not entered:
-        v = aligned(frequencies * v_plane, x)
-    sums = aligned(frequencies * s_plane, x)
+        v = own
     for block in range(blocks):
         start = t0 + block * strips // blocks * ROWS
         stop = min(t0 + (block + 1) * strips // blocks * ROWS, t1)
@@ -347,15 +370,12 @@ def _leave(
 @compiled()
 def _weight_grad(
     dy, x, dw, slopes, inputs, of_dy, of_x, back, kh, kw, group, groups, outputs, channels,
-    o0, o1, c0, c1, t0, t1,
+    o0, o1, c0, c1, t0, t1, v, d, sums,
 ):  # fmt: skip
     """Sum up over tiles t0 to t1 the gradient of filters o0 to o1 for channels c0 to c1."""
     frequencies = of_x.samples_h * of_x.samples_w
     v_row, d_row = in_vectors(c1 - c0, x) + SPARE, in_vectors(o1 - o0, x) + SPARE
-    v = aligned(frequencies * TERMS * v_row, x)
-    d = aligned(frequencies * TERMS * d_row, x)
     plane = (o1 - o0 + ROWS) * v_row
-    sums = aligned(frequencies * plane, x)
     for start in range(t0, t1, TERMS):
         stop = min(t1, start + TERMS)
         _enter(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import memory
 from .compiled import compiled
 from .fft import samples, spectrum, transform, transpose
 from .parallel import in_parts
@@ -131,7 +132,8 @@ class Product:
         self.a_plane = self.odd(len(left.rows) * self.a_row)
         self.c_matrix = -(-self.rows // ROWS) * ROWS * self.block
         self.c_plane = self.odd(self.matrices * self.c_matrix)
-        self.a = np.empty(-(-self.terms // self.some) * planes * self.a_plane, self.dtype)
+        size = -(-self.terms // self.some) * planes * self.a_plane
+        self.a = memory.empty((size,), self.dtype)
 
     def in_vectors(self, count):
         """Return how many numbers whole vectors have that hold so many."""
@@ -175,8 +177,8 @@ class Product:
     def columns(self, first, last, start, bias, activation, add):
         """Make the products of some blocks of columns."""
         planes = 3 * self.frequencies
-        b = np.empty(planes * self.b_plane + self.lanes, self.dtype)
-        c = np.empty(planes * self.c_plane, self.dtype)
+        b = memory.empty((planes * self.b_plane + self.lanes,), self.dtype)
+        c = memory.empty((planes * self.c_plane,), self.dtype)
         for at in range(first * self.block, min(last * self.block, self.width), self.block):
             stop = min(at + self.block, self.width)
             for number, term, end in self.blocks():
