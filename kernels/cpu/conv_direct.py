@@ -205,9 +205,14 @@ def _is_linear(x, w, y):
 def _convolve(x, w, b, y, activation, windows, places):
     outputs, terms = len(w) // windows.groups, w[0].size
     layout = _layout(windows, outputs)
-    # The sums of all filters lie in the cache beside the columns; more filters take turns.
+    # The sums of all filters lie in the cache beside the columns; more filters take turns, and so do
+    # those of few columns, for several threads.
     rows, tile = min(outputs, 1024), columns(x.dtype)
     panel = max(min(CACHED // (rows + min(terms, TERMS)), PANEL) // tile, 1) * tile
+    panel = _even(_blocks(windows, layout, len(x), panel), tile)
+    blocks = _blocks(windows, layout, len(x), panel)[0] * windows.groups
+    turns = max(-(-outputs // rows), min(-(-8 // blocks), outputs // 32))
+    rows = -(-outputs // turns // ROWS) * ROWS
     turns = -(-outputs // rows)
     bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
     filters = w.reshape(-1), np.arange(len(w)) * terms, bias
@@ -343,6 +348,12 @@ def _blocks(windows, layout, n, width):
         extent, runs = n * extent, 1
     in_a_run = -(-(extent - gap) // width)
     return runs * in_a_run, in_a_run, extent, gap
+
+
+def _even(blocks, tile):
+    """Return the width, in whole tiles, at which as many blocks are about equal."""
+    _, in_a_run, extent, gap = blocks
+    return -(-(extent - gap) // in_a_run // tile) * tile
 
 
 def _cut(start, stop, length):
