@@ -47,8 +47,9 @@ PIXELS = 64
 WORK = 32
 
 
-# Tiles along an axis (m, r) that are chosen from. F(6, 3) rounds too much on both.
-TILES = (1, 1), (2, 3), (4, 3), (2, 5)
+# Tiles that are chosen from for so many taps. On both axes the larger ones would round too much.
+ONE_AXIS = {1: (1,), 3: (2, 4, 6), 4: (3,), 5: (2, 4)}
+BOTH_AXES = {3: (2, 4), 5: (2,)}
 # To transform a number takes as long as so many multiply-adds, of images and of filters.
 TRANSFORM, FILTER = 12, 20
 
@@ -85,10 +86,9 @@ def _cheapest(shape, work):
     if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.taps == (1, 1):
         return None, None
     sizes = shape.size if work == "input_grad" else shape.windows
-    choices = [[m for m, r in TILES if r == taps] for taps in shape.taps]
-    costs = [
-        (_cost(shape, sizes, m), m) for m in product(*choices) if 1 in shape.taps or m[0] == m[1]
-    ]
+    tiles = ONE_AXIS if 1 in shape.taps else BOTH_AXES
+    choices = product(*(tiles.get(taps, ()) for taps in shape.taps))
+    costs = [(_cost(shape, sizes, m), m) for m in choices]
     return min(costs, default=(None, None))
 
 

@@ -227,6 +227,8 @@ def _meet(row, largest, at, place, taps, step, spread):
         _keeplarger(row, largest, at, place, 3, 3)
     elif spread == 1 and taps == 4 and step == 4:
         _keeplarger(row, largest, at, place, 4, 4)
+    elif spread == 1 and taps == 5 and step == 5:
+        _keeplarger(row, largest, at, place, 5, 5)
     else:
         for s in range(0, taps * spread, spread):
             if step == 1:

@@ -30,7 +30,7 @@ POINTS = {
     7: (0, 1, -1, 2, -2, Fraction(1, 2), -Fraction(1, 2)),
 }
 # F(1, 1), which does nothing, stands for the axis on which a filter has one tap.
-ALGORITHMS = ((1, 1), (2, 3), (4, 3), (6, 3), (2, 5), (4, 5))
+ALGORITHMS = ((1, 1), (2, 3), (4, 3), (6, 3), (3, 4), (2, 5), (4, 5))
 ROLES = ("input", "output", "slopes", "filters", "filters_grad")
 
 

@@ -13,7 +13,7 @@ import minicnn as mc
 from minicnn import kernels
 
 # What F(m, r) may round more than the definition, which sums up as many terms.
-AMPLIFIED = {(1, 1): 1, (2, 3): 3, (4, 3): 12, (6, 3): 60, (2, 5): 12, (4, 5): 60}
+AMPLIFIED = {(1, 1): 1, (2, 3): 3, (4, 3): 12, (6, 3): 60, (3, 4): 12, (2, 5): 12, (4, 5): 60}
 SQUARE = (((4, 4), (3, 3)), ((2, 2), (3, 3)))
 SINGLE = ((1, 1), (1, 1))
 
