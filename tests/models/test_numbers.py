@@ -438,7 +438,8 @@ def test_deep_salience_pads_34_below_and_35_above():
     conv = models.deep_salience(rng=0).distribute.to(np.float64)
     x = mc.Tensor(np.random.default_rng(0).standard_normal((1, 64, 200, 3)), requires_grad=True)
     conv(x)[:, :, 100, 1].sum().backward()
-    seen = np.flatnonzero(x.grad.any(axis=(0, 1, 3)))
+    # Through the Fourier transform, what should be 0 is a rounding.
+    seen = np.flatnonzero(abs(x.grad).max(axis=(0, 1, 3)) > 1e-9)
     assert (seen[0], seen[-1]) == (100 - 34, 100 + 35)
 
 
