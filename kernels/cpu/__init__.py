@@ -24,7 +24,7 @@ _FILES["pool"] = ["pool", "window"]
 def __getattr__(name):
     if name in __all__:
         file = _file(name)
-        files = _FILES.get(file, ()) if _can_compile() else ()
+        files = _FILES.get(file, ()) if is_compiled() else ()
         here = [*(importlib.import_module(f".{part}", __name__) for part in files), reference]
         # All of the file: its import has set the name of the file, which may be a kernel's too.
         for kernel in (kernel for kernel in __all__ if _file(kernel) == file):
@@ -41,7 +41,7 @@ def _file(name):
 
 
 @functools.cache
-def _can_compile():
+def is_compiled():
     """Return whether Numba works here, and say once if it does not."""
     reason = "NUMBA_DISABLE_JIT is set"
     if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"):

@@ -17,6 +17,7 @@ from ..geometry import output_size
 from . import conv_direct, conv_fft, conv_winograd
 from .compiled import compiled
 from .parallel import in_parts
+from .winograd_filters import transform_filters
 
 ALGORITHMS = {"direct": conv_direct, "winograd": conv_winograd, "fft": conv_fft}
 
@@ -79,10 +80,7 @@ def plan(
     Plan
         "direct" is always possible, and taken where none that is allowed can do it.
     """
-    windows = tuple(map(output_size, x_shape[2:], w_shape[2:], stride, padding, dilation))
-    n, c, *size = x_shape
-    o, _, *taps = w_shape
-    shape = Shape(n, c, o, tuple(size), tuple(taps), windows, stride, padding, dilation, groups)
+    shape = _shape(x_shape, w_shape, stride, padding, dilation, groups)
     return _plan(
         _simplified(_trimmed(shape)[1]), work, _names(allowed) if allowed else _now_allowed()
     )
@@ -106,8 +104,28 @@ def allow(*algorithms: str):
 
 def conv2d(x, w, b, *, stride, padding, dilation, groups, activation=None):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw), add b (o,) or None: (n, o, oh, ow)."""
-    windows = tuple(map(output_size, x.shape[2:], w.shape[2:], stride, padding, dilation))
-    return _output(x, w, b, windows, stride, padding, dilation, groups, activation)
+    shape = _shape(x.shape, w.shape, stride, padding, dilation, groups)
+    return _output(x, w, b, shape, activation)
+
+
+def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=None):
+    """Return a function of x (n, c, h, w), always of this shape, that does what `conv2d` does.
+
+    Filters that many images do not share are transformed here, once. Winograd's are; Fourier's are
+    not: to read what they would take in memory takes as long as to make them.
+    """
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    shape, ready = _shape(x_shape, w.shape, **options), {}
+    (rows, cols), simple = _trimmed(shape)
+    simple = _simplified(simple)
+    winograd = _plan(simple, "output", _now_allowed()).algorithm == "winograd"
+    if winograd and conv_winograd.is_worth_preparing(simple):
+        filters = np.ascontiguousarray(w[:, :, rows, cols])
+        filters = filters.reshape(simple.o, simple.c // simple.groups, *simple.taps)
+        ready["filters"] = transform_filters(
+            filters, m=conv_winograd.options(simple, "output")["m"], groups=simple.groups
+        )
+    return lambda x: _output(x, w, b, shape, activation, **ready)
 
 
 def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
@@ -151,7 +169,8 @@ def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
 
 def conv_transpose2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
     """Return the gradient (n, c, h, w) of an input of this size (h, w): a plain convolution."""
-    return _output(dy, w, None, tuple(size), stride, padding, dilation, groups, None)
+    shape = _shape(dy.shape, w.shape, stride, padding, dilation, groups)
+    return _output(dy, w, None, shape._replace(windows=tuple(size)), None)
 
 
 def conv_transpose2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
@@ -183,19 +202,23 @@ def _sums(rows, totals, start, stop):
         totals[c] = total
 
 
-def _output(x, w, b, windows, stride, padding, dilation, groups, activation):
-    """Convolve to so many windows of each image; more may fit."""
-    n, c, *size = x.shape
-    o, taps = len(w), w.shape[2:]
-    y = memory.empty((n, o, *windows), x.dtype)
-    shape = Shape(n, c, o, tuple(size), taps, windows, stride, padding, dilation, groups)
+def _output(x, w, b, shape, activation, **ready):
+    """Convolve to the windows of a shape; more may fit."""
+    y = memory.empty((shape.n, shape.o, *shape.windows), x.dtype)
     (rows, cols), shape = _trimmed(shape)
     if not shape.multiply_adds:
         y[...] = 0 if b is None else b[:, None, None]
         return y if activation is None else np.maximum(y, 0, out=y)
     algorithm, shape, x, w, to = _chosen(shape, "output", x, w[:, :, rows, cols], y)
-    algorithm.conv2d(x, w, b, to, activation == "relu", **algorithm.options(shape, "output"))
+    options = algorithm.options(shape, "output")
+    algorithm.conv2d(x, w, b, to, activation == "relu", **options, **ready)
     return y
+
+
+def _shape(x_shape, w_shape, stride, padding, dilation, groups):
+    windows = tuple(map(output_size, x_shape[2:], w_shape[2:], stride, padding, dilation))
+    (n, c, *size), (o, _, *taps) = x_shape, w_shape
+    return Shape(n, c, o, tuple(size), tuple(taps), windows, stride, padding, dilation, groups)
 
 
 def _weight_grad(dy, x, dw, shape):

@@ -29,7 +29,15 @@ from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
 from .tile import REGISTERS, ROWS, aligned, columns, in_vectors, multiply, multiply_across
-from .winograd_filters import SPARE, bank_of, cut, filters_grad, size_of, transform_turn, turns_of
+from .winograd_filters import (
+    SPARE,
+    bank_of,
+    cut,
+    filters_grad,
+    size_of,
+    transform_turn,
+    turns_of,
+)
 from .winograd_transforms import load_pixels, matrices_of, store_pixels, transform
 
 # Tiles that are multiplied at once: their frequencies lie in the cache beside some filters.
@@ -78,6 +86,13 @@ def options(shape, work):
 def cost(shape, work):
     """Return how many multiply-adds take as long as a pass, None where there are no tiles for it."""
     return _cheapest(shape, work)[0]
+
+
+def is_worth_preparing(shape):
+    """Return whether to transform the filters is a tenth of the whole or more."""
+    cost, m = _cheapest(shape, "output")
+    samples = prod(tile + taps - 1 for tile, taps in zip(m, shape.taps, strict=True))
+    return 10 * samples * FILTER * shape.o * shape.c // shape.groups > cost
 
 
 @lru_cache(maxsize=1024)

@@ -106,7 +106,9 @@ def _available(count):
                 helper = threading.Thread(target=_help, args=(_jobs,), name="minicnn", daemon=True)
                 try:
                     helper.start()
-                except RuntimeError:  # the interpreter is about to exit, and starts nothing any more
+                except (
+                    RuntimeError
+                ):  # the interpreter is about to exit, and starts nothing any more
                     break
                 _helpers.append(helper)
     return min(len(_helpers), count)

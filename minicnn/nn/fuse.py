@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import kernels
 from minicnn.autograd import Tensor, no_grad, observe
 from minicnn.nn.module import Module
 
@@ -136,7 +137,8 @@ def _written_down(model, x):
         y = model(x)
     if not isinstance(y, Tensor):
         raise ValueError(f"fuse: the model returns {type(y).__name__}, not one Tensor")
-    program = _Program(*_joined(record.steps, record.number(y)))
+    steps, output = _joined(record.steps, record.number(y))
+    program = _Program([_prepared(step, record.shapes) for step in steps], output)
     other = np.roll(x.data[::-1], 1, axis=-1) * 0.5
     with no_grad():
         expected = model(Tensor(other)).data
@@ -157,6 +159,7 @@ class _Record:
         self.steps: list[_Step] = []
         self._numbers = {id(x.data): _Result(0)}
         self._alive = [x.data]  # so that no other array gets the same id
+        self.shapes = {0: x.shape}
 
     def __call__(self, name, arguments, options, result, function):
         arrays = [a.data if isinstance(a, Tensor) else a for a in arguments]
@@ -166,7 +169,7 @@ class _Record:
         if not any(isinstance(number, _Result) for number in inputs):
             return  # what is made of weights alone stays as it is
         number = _Result(len(self._alive))
-        self._numbers[id(result.data)] = number
+        self._numbers[id(result.data)], self.shapes[number] = number, result.shape
         self._alive.append(result.data)
         self.steps.append(_Step(name, function, inputs, options, number, result.shape))
 
@@ -224,3 +227,14 @@ def _with_batch_norm(convolution, norm):
     bias = (0 if b is None else b) - norm.options["mean"].astype(np.float64)
     w = (w * scale[:, None, None, None]).astype(w.dtype)
     return replace(convolution, inputs=(x, w, (bias * scale + shift).astype(w.dtype)))
+
+
+def _prepared(step, shapes):
+    """Return the step with filters that are transformed already, where kernels can do that."""
+    if step.name != "conv2d" or any(isinstance(constant, _Result) for constant in step.inputs[1:]):
+        return step
+    x, w, b = step.inputs
+    if kernels.of(w) is not kernels.cpu or not kernels.cpu.is_compiled():
+        return step
+    convolve = kernels.cpu.conv.prepared(w, b, shapes[x], **step.options)
+    return replace(step, function=lambda x: (convolve(x),), inputs=(x,), options={})
