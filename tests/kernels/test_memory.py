@@ -11,6 +11,7 @@ import pytest
 from minicnn.kernels import memory
 
 import minicnn as mc
+from minicnn import nn, ops, optim
 
 SHAPE = (3, 100_000)
 
@@ -134,6 +135,7 @@ def test_a_long_training_takes_no_more_memory_than_its_first_steps(monkeypatch):
 def test_a_child_that_forks_can_allocate():
     script = """
 import os, numpy as np, warnings
+from minicnn import nn, ops, optim
 from minicnn.kernels import memory
 warnings.simplefilter("ignore")
 memory._lock.acquire()  # as if another thread were just allocating
