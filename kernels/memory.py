@@ -1,12 +1,12 @@
 """Memory that is used again: large arrays do not pay for fresh pages.
 
-A fresh array of 100 MB costs more than what a kernel computes in it, because the system clears every
-page before it hands it out. Here the memory of a large array waits, when its last view is gone, for
-the next array of its size; a training step asks for the same sizes again and again.
+A fresh array of 100 MB costs more than what a kernel computes in it, because the system clears
+every page before it hands it out. Here the memory of a large array waits, when its last view is
+gone, for the next array of its size; a training step asks for the same sizes again and again.
 
-What waits and what is in use are together hardly more than what was once in use (`SPARE`), so nothing
-grows: where room is needed for another size, the memory that has waited longest goes back to the
-system.
+What waits and what is in use are together hardly more than what was once in use (`SPARE`), so
+nothing grows: where room is needed for another size, the memory that has waited longest goes back
+to the system.
 """
 
 import os
@@ -16,8 +16,8 @@ from collections import OrderedDict, deque
 import numpy as np
 
 LEAST = 1 << 16  # smaller arrays are NumPy's own [bytes]
-# What may wait beside the most that was in use: so that the workspaces of kernels, which come and go,
-# are not given back whenever much is in use [bytes].
+# What may wait beside the most that was in use: so that the workspaces of kernels, which come and
+# go, are not given back whenever much is in use [bytes].
 SPARE = 1 << 25
 ALIGNMENT = 64  # a vector across two cache lines is read twice [bytes]
 
@@ -75,8 +75,8 @@ def memory_stats() -> dict[str, int]:
     -------
     dict
         "in_use": by arrays that are alive; "waiting": kept for the next arrays; "peak": the most
-        that was in use at once, and with `SPARE` an upper bound of the two together [bytes]. "fresh" and
-        "reused": how many arrays took memory from the system, or from what was waiting.
+        that was in use at once, and with `SPARE` an upper bound of the two together [bytes].
+        "fresh" and "reused": how many arrays took memory from the system, or from what was waiting.
     """
     with _lock:
         _collect()

@@ -1,27 +1,38 @@
 """Convolution as the product of the filters with columns that are nowhere in memory.
 
-The lecture's matrix of columns (im2col) is kh * kw times as large as the image. But each of its rows,
-what one tap of a filter meets window after window, is already there: in an image with its padding
-around it, whose pixels are dealt out by the stride, the row is a run of pixels. So the product takes
-its rows from the image, through a table of where they begin. The few pixels between the end of one
-row of windows and the start of the next are computed in vain.
+The lecture's matrix of columns (im2col) is kh * kw times as large as the image. But each of its
+rows, what one tap of a filter meets window after window, is already there: in an image with its
+padding around it, whose pixels are dealt out by the stride, the row is a run of pixels. So the
+product takes its rows from the image, through a table of where they begin. The few pixels between
+the end of one row of windows and the start of the next are computed in vain.
 
 In small images those are too many. There a panel of columns that stays in the cache is gathered
 first, multiplied by all filters, and forgotten (`gathered`): the implicit im2col of Chetlur et al.,
 "cuDNN: efficient primitives for deep learning", 2014, section 3.1.
 """
 
-from functools import lru_cache
 from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import memory
+from .columns import (
+    Windows,
+    chunks,
+    flattened,
+    gather,
+    laid_out,
+    layout_of,
+    starts_of,
+    steps,
+    windows_of,
+)
 from .compiled import compiled
 from .parallel import in_parts
 from .product import multiply_flat, multiply_upright
-from .tile import ROWS, columns, copy, in_vectors, multiply_rows, transpose
+from .tile import ROWS, columns, multiply_rows
+from .vectors import in_vectors, transpose
 
 # A block of terms, so many columns of them, and their sums lie in the second cache [elements].
 TERMS = 256
@@ -29,48 +40,8 @@ PANEL = 192
 CACHED = 160_000
 # Positions whose products a weight gradient sums up before it adds them to what it has.
 POSITIONS = 256
-# So many padded images are laid out at once, or a single one [elements].
-IMAGES = 1 << 22
 # As many multiply-adds take as long as what `in_parts` takes for one number.
 WORK = 32
-
-
-class Windows(NamedTuple):
-    """Where the windows of a convolution lie in the images (n, c, h, w) of each group."""
-
-    groups: int
-    c: int
-    h: int
-    w: int
-    kh: int
-    kw: int
-    oh: int
-    ow: int
-    stride_h: int
-    stride_w: int
-    top: int
-    left: int
-    dilation_h: int
-    dilation_w: int
-
-
-class Layout(NamedTuple):
-    """How the images lie that the columns are read from: padded, their pixels dealt out by the stride.
-
-    As (c, phases_h, phases_w, rows, pitch); with no phases, columns are gathered from the image.
-    """
-
-    phases_h: int
-    phases_w: int
-    rows: int
-    pitch: int
-
-    def size(self, windows):
-        """Return how many elements the images of one sample and group take."""
-        return windows.c * self.phases_h * self.phases_w * self.rows * self.pitch
-
-
-GATHERED = Layout(0, 0, 0, 0)
 
 
 class Places(NamedTuple):
@@ -98,8 +69,8 @@ def cost(shape, work):
         *shape.stride, top, left, *shape.dilation,
     )  # fmt: skip
     outputs = shape.o // shape.groups
-    layout = _layout(windows, outputs)
-    return shape.n * shape.groups * _steps(windows, layout, outputs)
+    layout = layout_of(windows, outputs)
+    return shape.n * shape.groups * steps(windows, layout, outputs)
 
 
 def conv2d(x, w, b, y, activation, *, stride, padding, dilation, groups):
@@ -109,8 +80,8 @@ def conv2d(x, w, b, y, activation, *, stride, padding, dilation, groups):
         if activation:
             np.maximum(y, 0, out=y)
         return
-    windows = _windows(x, w.shape, y.shape[2:], stride, padding, dilation, groups)
-    windows = _flattened(windows)
+    windows = windows_of(x, w.shape, y.shape[2:], stride, padding, dilation, groups)
+    windows = flattened(windows)
     places = Places(len(w), windows.oh * windows.ow, 0, windows.ow, 1)
     _convolve(x, w, b, y, activation, windows, places)
 
@@ -139,9 +110,9 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
             elif m > 0 and k > 0:
                 taps = np.ascontiguousarray(taps).reshape(c, o // groups, *taps.shape[-2:])
                 before, spread = ((top, 0), (left, 0)), (dilation_h, dilation_w)
-                windows = _windows(dy, taps.shape, (m, k), (1, 1), before, spread, groups)
+                windows = windows_of(dy, taps.shape, (m, k), (1, 1), before, spread, groups)
                 if stride == (1, 1):
-                    windows = _flattened(windows)
+                    windows = flattened(windows)
                 first, row = i * size[1] + j, stride[0] * size[1]
                 places = Places(c, size[0] * size[1], first, row, stride[1])
                 _convolve(dy, taps, b, dx, False, windows, places)
@@ -153,17 +124,17 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
         multiply_flat(np.ascontiguousarray(dy[..., 0, 0].T), x[..., 0, 0], dw[..., 0, 0])
         return
     dw.fill(0)
-    windows = _windows(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups)
-    windows = _flattened(windows)
+    windows = windows_of(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups)
+    windows = flattened(windows)
     outputs, terms, tiles = len(dw) // groups, dw[0].size, -(-dw[0].size // ROWS)
-    layout = _layout(windows, outputs)
+    layout = layout_of(windows, outputs)
     # A small gradient is summed up in several parts of the batch, for several threads to do.
     # Their number depends on the sizes alone, and so does the result.
     parts = 1 if tiles >= 8 else max(1, min(8, dy[:, 0].size // (4 * POSITIONS)))
     partial = dw[None] if parts == 1 else memory.zeros((parts, *dw.shape), dw.dtype)
-    for x_some, dy_some in _chunks(windows, layout, x, dy):
-        source = _laid_out(x_some, windows, layout)
-        arrays = dy_some.reshape(-1), source, partial.reshape(-1), _starts(windows, layout)
+    for x_some, dy_some in chunks(windows, layout, x, dy):
+        source = laid_out(x_some, windows, layout)
+        arrays = dy_some.reshape(-1), source, partial.reshape(-1), starts_of(windows, layout)
         blocks = _blocks(windows, layout, len(x_some), POSITIONS)
 
         def some(start, stop, arrays=arrays, blocks=blocks):
@@ -204,9 +175,9 @@ def _is_linear(x, w, y):
 
 def _convolve(x, w, b, y, activation, windows, places):
     outputs, terms = len(w) // windows.groups, w[0].size
-    layout = _layout(windows, outputs)
-    # The sums of all filters lie in the cache beside the columns; more filters take turns, and so do
-    # those of few columns, for several threads.
+    layout = layout_of(windows, outputs)
+    # The sums of all filters lie in the cache beside the columns; more filters take turns, and so
+    # do those of few columns, for several threads.
     rows, tile = min(outputs, 1024), columns(x.dtype)
     panel = max(min(CACHED // (rows + min(terms, TERMS)), PANEL) // tile, 1) * tile
     panel = _even(_blocks(windows, layout, len(x), panel), tile)
@@ -216,9 +187,9 @@ def _convolve(x, w, b, y, activation, windows, places):
     turns = -(-outputs // rows)
     bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
     filters = w.reshape(-1), np.arange(len(w)) * terms, bias
-    for x_some, y_some in _chunks(windows, layout, x, y):
-        source = _laid_out(x_some, windows, layout)
-        arrays = source, _starts(windows, layout), *filters, y_some.reshape(-1)
+    for x_some, y_some in chunks(windows, layout, x, y):
+        source = laid_out(x_some, windows, layout)
+        arrays = source, starts_of(windows, layout), *filters, y_some.reshape(-1)
         count, *blocks = _blocks(windows, layout, len(x_some), panel)
 
         def some(start, stop, arrays=arrays, count=count, blocks=blocks):
@@ -237,22 +208,6 @@ def _convolve(x, w, b, y, activation, windows, places):
         in_parts(some, count * turns * windows.groups, work)
 
 
-def _windows(x, shape, size, stride, padding, dilation, groups):
-    _, c, *kernel_size = shape
-    (top, _), (left, _) = padding
-    return Windows(groups, c, *x.shape[2:], *kernel_size, *size, *stride, top, left, *dilation)
-
-
-def _flattened(windows):
-    """Return windows of one pixel as a single row of them: longer runs are faster."""
-    height = windows.h, windows.kh, windows.oh, windows.stride_h, windows.top
-    width = windows.w, windows.kw, windows.ow, windows.stride_w, windows.left
-    if all(axis == (axis[0], 1, axis[0], 1, 0) for axis in (height, width)):
-        size = windows.h * windows.w
-        return windows._replace(h=1, w=size, oh=1, ow=size)
-    return windows
-
-
 def _taps(phase, size, kernel, stride, padding, dilation):
     """Return the taps that meet every stride-th pixel of an axis, and how they lie.
 
@@ -267,75 +222,6 @@ def _taps(phase, size, kernel, stride, padding, dilation):
     last = first + (kernel - 1 - first) // step * step
     taps = slice(last, first - step if first >= step else None, -step)
     return taps, pixels, (last * dilation - phase - before) // stride, step * dilation // stride
-
-
-@lru_cache(maxsize=1024)
-def _layout(windows, outputs):
-    """Return how images are laid out, or that columns are gathered, whichever takes less time."""
-    laid_out = _phases(windows)
-    if _steps(windows, laid_out, outputs) < _steps(windows, GATHERED, outputs):
-        return laid_out
-    return GATHERED._replace(pitch=windows.ow)
-
-
-def _phases(windows):
-    """Return the layout from which rows of columns can be read."""
-    phases, extents = [], []
-    for taps, dilation, stride, count in (
-        (windows.kh, windows.dilation_h, windows.stride_h, windows.oh),
-        (windows.kw, windows.dilation_w, windows.stride_w, windows.ow),
-    ):
-        phases.append(1 + max(tap * dilation % stride for tap in range(min(taps, stride))))
-        extents.append(count + (taps - 1) * dilation // stride)
-    return Layout(*phases, *extents)
-
-
-def _steps(windows, layout, outputs):
-    """Return how many vectors the product of an image takes, with what it costs to get them.
-
-    What laying out and gathering cost beside a multiply-add was measured.
-    """
-    half = ROWS // 2
-    product = -(-outputs // half) * half * windows.c * windows.kh * windows.kw * windows.oh
-    if layout.phases_h:
-        return product * layout.pitch + 8 * layout.size(windows)
-    gather = 190 / windows.ow + (3 if windows.stride_w == 1 else 16)
-    return product * windows.ow * (1 + gather / outputs)
-
-
-@lru_cache(maxsize=1024)
-def _starts(windows, layout):
-    """Return where the row of each term begins, from the first pixel of an image."""
-    if not layout.phases_h:
-        return np.zeros(0, np.int64)
-    row, phase_h = np.divmod(np.arange(windows.kh) * windows.dilation_h, windows.stride_h)
-    column, phase_w = np.divmod(np.arange(windows.kw) * windows.dilation_w, windows.stride_w)
-    plane = layout.rows * layout.pitch
-    down = phase_h * layout.phases_w * plane + row * layout.pitch
-    channels = np.arange(windows.c) * (layout.phases_h * layout.phases_w * plane)
-    starts = channels[:, None, None] + down[:, None] + phase_w * plane + column
-    return starts.reshape(-1)
-
-
-def _chunks(windows, layout, *arrays):
-    """Yield the arrays (n, ...) for as many images at a time as are laid out at once."""
-    count = len(arrays[0])
-    if layout.phases_h:
-        count = max(1, IMAGES // (windows.groups * layout.size(windows)))
-    for start in range(0, len(arrays[0]), max(count, 1)):
-        yield [array[start : start + count] for array in arrays]
-
-
-def _laid_out(x, windows, layout):
-    """Return the images in this layout, flat, with room for the last vectors."""
-    if not layout.phases_h:
-        return x.reshape(-1)
-    planes = len(x) * windows.groups * windows.c
-    size = planes * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
-    source, flat = memory.empty((size + columns(x.dtype),), x.dtype), x.reshape(-1)
-    source[size:] = 0
-    in_parts(lambda start, stop: _lay_out(flat, source, windows, layout, start, stop), planes, size)
-    return source
 
 
 def _blocks(windows, layout, n, width):
@@ -366,78 +252,6 @@ def _cut(start, stop, length):
 
 
 @compiled()
-def _lay_out(x, target, windows, layout, start, stop):
-    """Copy some planes, with their padding, their pixels dealt out by the stride."""
-    stride_h, stride_w = windows.stride_h, windows.stride_w
-    to = start * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
-    for plane in range(start, stop):
-        for phase_h in range(layout.phases_h):
-            for phase_w in range(layout.phases_w):
-                first = phase_w - windows.left
-                t0 = 0 if first >= 0 else (stride_w - 1 - first) // stride_w
-                t0 = min(t0, layout.pitch)
-                t1 = min(max((windows.w - 1 - first) // stride_w + 1, t0), layout.pitch)
-                for i in range(layout.rows):
-                    row = i * stride_h + phase_h - windows.top
-                    if row < 0 or row >= windows.h:
-                        target[to : to + layout.pitch] = 0
-                    else:
-                        source = (plane * windows.h + row) * windows.w + first
-                        target[to : to + t0] = 0
-                        if stride_w == 1:
-                            copy(target, to + t0, x, source + t0, t1 - t0)
-                        else:
-                            for t in range(t0, t1):
-                                target[to + t] = x[source + t * stride_w]
-                        target[to + t1 : to + layout.pitch] = 0
-                    to += layout.pitch
-
-
-@compiled()
-def _gather(x, windows, group, k0, k1, p0, p1, panel, width):
-    """Copy what terms k0 to k1 see at positions p0 to p1 into the rows of a panel."""
-    h, w, kh, kw, ow = windows.h, windows.w, windows.kh, windows.kw, windows.ow
-    stride = windows.stride_w
-    size = windows.oh * ow
-    position = p0
-    while position < p1:
-        image, pixel = position // size, position % size
-        i, j = pixel // ow, pixel % ow
-        count = min(ow - j, p1 - position)
-        top, left = i * windows.stride_h - windows.top, j * stride - windows.left
-        channel, tap = k0 // (kh * kw), k0 % (kh * kw)
-        r, s = tap // kw, tap % kw
-        plane = ((image * windows.groups + group) * windows.c + channel) * h * w
-        to = position - p0
-        for _ in range(k0, k1):
-            row, first = top + r * windows.dilation_h, left + s * windows.dilation_w
-            t0, t1 = 0, count
-            if row < 0 or row >= h:
-                t0 = count
-            elif first < 0:
-                t0 = min((stride - 1 - first) // stride, count)
-            if first + (count - 1) * stride >= w:
-                t1 = max((w - 1 - first) // stride + 1, t0)
-            source = plane + row * w + first
-            for t in range(t0):
-                panel[to + t] = 0
-            if stride == 1:
-                copy(panel, to + t0, x, source + t0, t1 - t0)
-            else:
-                for t in range(t0, t1):
-                    panel[to + t] = x[source + t * stride]
-            for t in range(t1, count):
-                panel[to + t] = 0
-            to += width
-            s += 1
-            if s == kw:
-                s, r = 0, r + 1
-                if r == kh:
-                    r, plane = 0, plane + h * w
-        position += count
-
-
-@compiled()
 def _products(
     source, starts, w, w_starts, bias, y, activation, windows, layout, places, group, filter0, rows,
     sums, gathered, panel, block0, block1, in_a_run, extent, gap,
@@ -460,7 +274,7 @@ def _products(
                     stop - start, k == 0,
                 )  # fmt: skip
             else:
-                _gather(source, windows, group, k, k + count, start, stop, gathered, panel)
+                gather(source, windows, group, k, k + count, start, stop, gathered, panel)
                 multiply_rows(
                     w, k, w_starts, filter0, rows, gathered, 0, panel_starts, 0, count, sums, panel,
                     stop - start, k == 0,
@@ -519,11 +333,11 @@ def _weight_grad(
         if layout.phases_h:
             first = (run * windows.groups + group) * windows.c * plane + start
             multiply_rows(
-                source, first, starts, k0, rows, slopes, 0, slope_starts, 0, stop - start, sums, room,
-                outputs, fresh,
+                source, first, starts, k0, rows, slopes, 0, slope_starts, 0, stop - start, sums,
+                room, outputs, fresh,
             )  # fmt: skip
         else:
-            _gather(source, windows, group, k0, k1, start, stop, gathered, POSITIONS)
+            gather(source, windows, group, k0, k1, start, stop, gathered, POSITIONS)
             multiply_rows(
                 gathered, 0, panel_starts, 0, rows, slopes, 0, slope_starts, 0, stop - start, sums,
                 room, outputs, fresh,

@@ -24,7 +24,8 @@ import numpy as np
 
 from .fft import smooth_length
 from .spectra import Matrix, Product, Signals, Taps, after, before, by, places
-from .tile import REGISTERS, columns
+from .tile import columns
+from .vectors import REGISTERS
 
 # Signals longer than this are cut into blocks of this length, or of 4 times their taps [samples].
 LONGEST = 1024

@@ -28,7 +28,8 @@ import numpy as np
 from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
-from .tile import REGISTERS, ROWS, aligned, columns, in_vectors, multiply, multiply_across
+from .tile import ROWS, columns, multiply, multiply_across
+from .vectors import REGISTERS, aligned, in_vectors
 from .winograd_filters import (
     SPARE,
     bank_of,
@@ -84,7 +85,7 @@ def options(shape, work):
 
 
 def cost(shape, work):
-    """Return how many multiply-adds take as long as a pass, None where there are no tiles for it."""
+    """Return how many multiply-adds take as long as a pass, None where no tiles are made for it."""
     return _cheapest(shape, work)[0]
 
 

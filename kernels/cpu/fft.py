@@ -18,8 +18,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiled import compiled
-from .tile import REGISTERS
-from .vectors import Vectors
+from .complex_vectors import ComplexVectors
+from .vectors import REGISTERS
 
 RADICES = (8, 4, 2, 3, 5)
 
@@ -83,7 +83,7 @@ def _butterfly(radix):
 
         def generate(context, builder, signature, values):
             work, source, source_step, target, target_step, real, roots, root = values
-            write = Vectors(context, builder, signature.args[0])
+            write = ComplexVectors(context, builder, signature.args[0])
             imaginary = builder.sub(ir.Constant(real.type, write.lanes), real)
             inputs = []
             for _ in range(radix):
@@ -106,47 +106,6 @@ def _butterfly(radix):
 
 
 _eight, _four, _two, _three, _five = map(_butterfly, RADICES)
-
-
-@intrinsic
-def transpose(typing, source, source0, source_step, target, target0, target_step):
-    """Copy a square of numbers, one vector wide, with rows and columns exchanged.
-
-    Each pass exchanges halves, quarters, ... of pairs of rows.
-    """
-    signature = types.void(source, source0, source_step, target, target0, target_step)
-
-    def generate(context, builder, signature, values):
-        source, source0, source_step, target, target0, target_step = values
-        write = Vectors(context, builder, signature.args[0])
-        rows = []
-        for _ in range(write.lanes):
-            rows.append(write.load(source, source0))
-            source0 = builder.add(source0, source_step)
-        distance = write.lanes // 2
-        while distance:
-            upper, lower = [], []
-            for lane in range(write.lanes):
-                second = lane & distance != 0
-                upper.append(lane - distance + write.lanes if second else lane)
-                lower.append(lane + write.lanes if second else lane + distance)
-            masks = [
-                ir.Constant(ir.VectorType(ir.IntType(32), write.lanes), lanes)
-                for lanes in (upper, lower)
-            ]
-            for i in range(write.lanes):
-                if not i & distance:
-                    pair = rows[i], rows[i + distance]
-                    rows[i], rows[i + distance] = (
-                        builder.shuffle_vector(*pair, mask) for mask in masks
-                    )
-            distance //= 2
-        for row in rows:
-            write.store(row, target, target0)
-            target0 = builder.add(target0, target_step)
-        return context.get_dummy_value()
-
-    return signature, generate
 
 
 @compiled()
@@ -198,7 +157,7 @@ def _separate(right):
 
         def generate(context, builder, signature, values):
             work, one, other, roots, k, sign, target, first, last, plane = values
-            write = Vectors(context, builder, signature.args[0])
+            write = ComplexVectors(context, builder, signature.args[0])
             beside = ir.Constant(one.type, write.lanes)
             sign = write.everywhere(sign)
             z = write.load(work, one), write.load(work, builder.add(one, beside))
@@ -242,7 +201,7 @@ def _join(bounds):
 
         def generate(context, builder, signature, values):
             source, first, last, plane, roots, k, factor, work, one, other = values
-            write = Vectors(context, builder, signature.args[0])
+            write = ComplexVectors(context, builder, signature.args[0])
             factor = write.everywhere(factor)
 
             def number(place):

@@ -9,7 +9,8 @@ import numpy as np
 from .. import memory
 from .compiled import compiled
 from .parallel import in_parts
-from .tile import ROWS, columns, copy, in_vectors, multiply, transpose
+from .tile import ROWS, columns, multiply
+from .vectors import copy, in_vectors, transpose
 
 # Terms by columns of a block, which stays in the cache while rows pass by [elements].
 BLOCK = 32_768
@@ -73,8 +74,8 @@ def _rows(w, upright, bias, y, n, width, terms, row0, row1):
         rows = min(at_once, row1 - row)
         for k in range(0, terms, block):
             multiply(
-                w, row * terms + k, terms, rows, upright[k * width :], width, min(block, terms - k), sums,
-                 width, n, k == 0,
+                w, row * terms + k, terms, rows, upright[k * width :], width, min(block, terms - k),
+                sums, width, n, k == 0,
             )  # fmt: skip
         for i in range(0, n, lanes):
             for o in range(0, rows, lanes):

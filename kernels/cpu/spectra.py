@@ -11,9 +11,10 @@ import numpy as np
 
 from .. import memory
 from .compiled import compiled
-from .fft import samples, spectrum, transform, transpose
+from .fft import samples, spectrum, transform
 from .parallel import in_parts
-from .tile import REGISTERS, ROWS, copy, in_vectors, multiply
+from .tile import ROWS, multiply
+from .vectors import REGISTERS, copy, in_vectors, transpose_square
 
 # Spectra of a block of terms by a block of columns [bytes].
 BLOCKED = 2 << 20
@@ -279,7 +280,7 @@ def _fetch(source, signals, i, j, work, staged, length):
         for t in range(stop, filled):
             staged[place + t] = 0
     for t in range(0, filled, lanes):
-        transpose(staged, t, filled, work, t * lanes, lanes)
+        transpose_square(staged, t, filled, work, t * lanes, lanes)
     work[filled * lanes : length * lanes] = 0
 
 
@@ -369,7 +370,7 @@ def _put(work, at, staged, start, target, signals, i, j, add):
     room = in_vectors(signals.size, work)
     at += start * lanes
     for t in range(0, room, lanes):
-        transpose(work, at + t * lanes, lanes, staged, t, room)
+        transpose_square(work, at + t * lanes, lanes, staged, t, room)
     for lane in range(lanes):
         origin, first, stop = _extent(signals, i, j + lane)
         copy(target, origin + first, staged, lane * room + first, stop - first)

@@ -1,124 +1,242 @@
-"""Arithmetic on complex vectors, written in LLVM's own language: what intrinsics are made of."""
+"""Vectors: how long they are on this processor, and how to write code for them.
 
-import math
+Compilers find vectors in simple loops only. For the others, code is written in LLVM's own language,
+for whatever vectors there are. `MINICNN_SIMD=avx512|avx2|neon|plain` chooses others than the
+processor's own.
+"""
 
+import os
+import platform
+from typing import NamedTuple
+
+import llvmlite.binding
+import numpy as np
 from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from .tile import REGISTERS, _load, _pointer, _spread, _store
+from .compiled import compiled
 
 
-class Vectors:
-    """Writes arithmetic on complex vectors, as pairs (real, imaginary)."""
+class Registers(NamedTuple):
+    """How long a vector is [bytes], and the tile that fits in the registers of its kind."""
 
-    def __init__(self, context, builder, array_type):
-        self.context, self.builder, self.array_type = context, builder, array_type
-        self.number = context.get_data_type(array_type.dtype)
-        self.lanes = REGISTERS.size * 8 // array_type.dtype.bitwidth
-        self.vector = ir.VectorType(self.number, self.lanes)
+    size: int
+    rows: int
+    vectors: int
 
-    def load(self, array, offset):
-        """Return the vector of an array that begins at this offset."""
-        place = _pointer(self.context, self.builder, self.array_type, array, offset)
-        return _load(self.builder, place, self.vector)
 
-    def store(self, value, array, offset):
-        """Put a vector into an array at this offset."""
-        _store(
-            self.builder,
-            value,
-            _pointer(self.context, self.builder, self.array_type, array, offset),
-        )
+# 32 registers hold 8 x 3 sums beside 3 vectors of b and a number of a; 16 hold 4 x 3.
+KINDS = {
+    "avx512": Registers(64, 8, 3),
+    "avx2": Registers(32, 4, 3),
+    "neon": Registers(16, 8, 3),
+    "plain": Registers(16, 4, 2),
+}
 
-    def everywhere(self, number):
-        """Return this number in all lanes."""
-        return _spread(self.builder, number, self.vector)
 
-    def spread(self, array, offset):
-        """Return the number of an array at this offset in all lanes."""
-        place = _pointer(self.context, self.builder, self.array_type, array, offset)
-        return self.everywhere(self.builder.load(place))
+def _of_this_processor():
+    """Return the kind of vectors that this processor has."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return "avx512"
+    if features.get("avx2") and features.get("fma"):
+        return "avx2"
+    return "neon" if platform.machine().lower() in ("arm64", "aarch64") else "plain"
 
-    def root(self, array, index):
-        """Return a root of unity in all lanes."""
-        offset = self.builder.shl(index, ir.Constant(index.type, 1))
-        following = self.builder.add(offset, ir.Constant(index.type, 1))
-        return self.spread(array, offset), self.spread(array, following)
 
-    def constant(self, value):
-        """Return this number in all lanes."""
-        return ir.Constant(self.vector, [float(value)] * self.lanes)
+def _chosen():
+    name = os.environ.get("MINICNN_SIMD") or _of_this_processor()
+    if name not in KINDS:
+        raise ValueError(f"MINICNN_SIMD is {name!r}; it must be one of {', '.join(KINDS)}")
+    return KINDS[name]
 
-    def sum(self, a, b):
-        """Return a + b."""
-        return self.builder.fadd(a, b, flags=("contract",))
 
-    def difference(self, a, b):
-        """Return a - b."""
-        return self.builder.fsub(a, b, flags=("contract",))
+REGISTERS = _chosen()
+_ALIGN = ir.IntType(32)
 
-    def product(self, a, b):
-        """Return a * b."""
-        return self.builder.fmul(a, b, flags=("contract",))
 
-    def add(self, a, b):
-        """Return a + b of complex numbers."""
-        return self.sum(a[0], b[0]), self.sum(a[1], b[1])
+def pointer(context, builder, array_type, array, offset):
+    """Return where a number of an array is."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
 
-    def subtract(self, a, b):
-        """Return a - b of complex numbers."""
-        return self.difference(a[0], b[0]), self.difference(a[1], b[1])
 
-    def multiply(self, a, b):
-        """Return a * b of complex numbers."""
-        real = self.difference(self.product(a[0], b[0]), self.product(a[1], b[1]))
-        return real, self.sum(self.product(a[0], b[1]), self.product(a[1], b[0]))
+def load(builder, place, vector, mask=None):
+    """Load a vector that lies anywhere; 0 where the mask says no, and nothing is read there."""
+    place = builder.bitcast(place, vector.as_pointer())
+    align = bits(vector.element) // 8
+    if mask is None:
+        value = builder.load(place)
+        value.align = align
+        return value
+    kind = ir.FunctionType(vector, [place.type, _ALIGN, mask.type, vector])
+    name = f"llvm.masked.load.v{vector.count}f{8 * align}.p0"
+    masked = cgutils.get_or_insert_function(builder.module, kind, name)
+    nothing = ir.Constant(vector, [0.0] * vector.count)
+    return builder.call(masked, [place, ir.Constant(_ALIGN, align), mask, nothing])
 
-    def scale(self, a, factor):
-        """Return a complex number times a real one."""
-        return self.product(a[0], factor), self.product(a[1], factor)
 
-    def turned(self, a):
-        """Return -i a."""
-        return a[1], self.builder.fneg(a[0])
+def store(builder, value, place, mask=None):
+    """Store a vector anywhere, but not where the mask says no."""
+    vector = value.type
+    place = builder.bitcast(place, vector.as_pointer())
+    align = bits(vector.element) // 8
+    if mask is None:
+        builder.store(value, place).align = align
+        return
+    kind = ir.FunctionType(ir.VoidType(), [vector, place.type, _ALIGN, mask.type])
+    name = f"llvm.masked.store.v{vector.count}f{8 * align}.p0"
+    masked = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(masked, [value, place, ir.Constant(_ALIGN, align), mask])
 
-    def dft(self, values):
-        """Return the discrete Fourier transform of a few complex numbers."""
-        count = len(values)
-        if count == 1:
-            return values
-        return self._halves(values) if count % 2 == 0 else self._odd(values)
 
-    def _halves(self, values):
-        even, odd = self.dft(values[::2]), self.dft(values[1::2])
-        turned = [self._turn(value, k, len(values)) for k, value in enumerate(odd)]
-        pairs = list(zip(even, turned, strict=True))
-        return [self.add(*pair) for pair in pairs] + [self.subtract(*pair) for pair in pairs]
+def bits(number):
+    """Return how many bits a number has."""
+    return 64 if isinstance(number, ir.DoubleType) else 32
 
-    def _turn(self, value, k, count):
-        if k == 0:
-            return value
-        if 4 * k == count:
-            return self.turned(value)
-        angle = -2 * math.pi * k / count
-        return self.multiply(
-            value, (self.constant(math.cos(angle)), self.constant(math.sin(angle)))
-        )
 
-    def _odd(self, values):
-        first, count = values[0], len(values)
-        pairs = [(values[j], values[count - j]) for j in range(1, count // 2 + 1)]
-        sums = [self.add(*pair) for pair in pairs]
-        differences = [self.subtract(*pair) for pair in pairs]
-        results = [first] * count
-        for value in sums:
-            results[0] = self.add(results[0], value)
-        for k in range(1, count // 2 + 1):
-            middle, side = first, None
-            for j, (total, difference) in enumerate(zip(sums, differences, strict=True), 1):
-                angle = 2 * math.pi * j * k / count
-                middle = self.add(middle, self.scale(total, self.constant(math.cos(angle))))
-                term = self.scale(difference, self.constant(math.sin(angle)))
-                side = term if side is None else self.add(side, term)
-            results[k] = self.add(middle, self.turned(side))
-            results[count - k] = self.subtract(middle, self.turned(side))
-        return results
+def first(builder, count, lanes):
+    """Return the mask of the first `count` lanes."""
+    numbers = ir.VectorType(count.type, lanes)
+    lane = ir.Constant(numbers, list(range(lanes)))
+    return builder.icmp_signed("<", lane, spread(builder, count, numbers))
+
+
+def spread(builder, number, vector):
+    """Return a vector that holds this number everywhere."""
+    index = ir.IntType(32)
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, number, ir.Constant(index, 0))
+    mask = ir.Constant(ir.VectorType(index, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, nothing, mask)
+
+
+@intrinsic
+def copy(typing, target, target0, source, source0, count):
+    """Copy `count` numbers: whole vectors, then what is left under a mask.
+
+    A loop would become a call or a preamble of checks; both cost more than a row of 7 pixels.
+    """
+    signature = types.void(target, target0, source, source0, count)
+
+    def generate(context, builder, signature, values):
+        target, target0, source, source0, count = values
+        number = context.get_data_type(signature.args[0].dtype)
+        lanes = REGISTERS.size * 8 // signature.args[0].dtype.bitwidth
+        vector, size = ir.VectorType(number, lanes), count.type
+        to = pointer(context, builder, signature.args[0], target, target0)
+        origin = pointer(context, builder, signature.args[2], source, source0)
+        step, zero = ir.Constant(size, lanes), ir.Constant(size, 0)
+        whole = builder.sub(count, builder.srem(count, step))
+
+        before = builder.block
+        check, body = builder.append_basic_block("check"), builder.append_basic_block("body")
+        rest, done = builder.append_basic_block("rest"), builder.append_basic_block("done")
+        builder.branch(check)
+        builder.position_at_end(check)
+        i = builder.phi(size)
+        i.add_incoming(zero, before)
+        builder.cbranch(builder.icmp_signed("<", i, whole), body, rest)
+        builder.position_at_end(body)
+        value = load(builder, builder.gep(origin, [i]), vector)
+        store(builder, value, builder.gep(to, [i]))
+        i.add_incoming(builder.add(i, step), body)
+        builder.branch(check)
+
+        builder.position_at_end(rest)
+        tail = builder.append_basic_block("tail")
+        builder.cbranch(builder.icmp_signed("<", whole, count), tail, done)
+        builder.position_at_end(tail)
+        mask = first(builder, builder.sub(count, whole), lanes)
+        value = load(builder, builder.gep(origin, [whole]), vector, mask)
+        store(builder, value, builder.gep(to, [whole]), mask)
+        builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def transpose(typing, target, target0, target_row, source, source0, source_row, rows, count):
+    """Put `rows` rows of `count` numbers upright, at most as many of each as a vector has."""
+    signature = types.void(target, target0, target_row, source, source0, source_row, rows, count)
+
+    def generate(context, builder, signature, values):
+        target, target0, target_row, source, source0, source_row, rows, count = values
+        number, size = context.get_data_type(signature.args[0].dtype), count.type
+        lanes = REGISTERS.size * 8 // signature.args[0].dtype.bitwidth
+        vector = ir.VectorType(number, lanes)
+        to = pointer(context, builder, signature.args[0], target, target0)
+        origin = pointer(context, builder, signature.args[3], source, source0)
+        across, along = first(builder, count, lanes), first(builder, rows, lanes)
+        nothing = ir.Constant(across.type, [False] * lanes)
+        lines = []
+        for i in range(lanes):
+            there = builder.icmp_signed("<", ir.Constant(size, i), rows)
+            mask = builder.select(there, across, nothing)
+            place = builder.gep(origin, [builder.mul(source_row, ir.Constant(size, i))])
+            lines.append(load(builder, place, vector, mask))
+        for i, line in enumerate(transposed(builder, lines)):
+            there = builder.icmp_signed("<", ir.Constant(size, i), count)
+            mask = builder.select(there, along, nothing)
+            place = builder.gep(to, [builder.mul(target_row, ir.Constant(size, i))])
+            store(builder, line, place, mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def transpose_square(typing, source, source0, source_step, target, target0, target_step):
+    """Put as many rows upright as a vector has numbers, of as many numbers."""
+    signature = types.void(source, source0, source_step, target, target0, target_step)
+
+    def generate(context, builder, signature, values):
+        source, source0, source_step, target, target0, target_step = values
+        lanes = REGISTERS.size * 8 // signature.args[0].dtype.bitwidth
+        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), lanes)
+        rows = []
+        for _ in range(lanes):
+            place = pointer(context, builder, signature.args[0], source, source0)
+            rows.append(load(builder, place, vector))
+            source0 = builder.add(source0, source_step)
+        for row in transposed(builder, rows):
+            store(builder, row, pointer(context, builder, signature.args[3], target, target0))
+            target0 = builder.add(target0, target_step)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def transposed(builder, rows):
+    """Return the columns of as many vectors as each has numbers."""
+    count = len(rows)
+    index = ir.VectorType(ir.IntType(32), count)
+    interleaved = [i // 2 + i % 2 * count for i in range(2 * count)]
+    halves = [ir.Constant(index, interleaved[:count]), ir.Constant(index, interleaved[count:])]
+    for _ in range(count.bit_length() - 1):
+        pairs = zip(rows[: count // 2], rows[count // 2 :], strict=True)
+        rows = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in halves]
+    return rows
+
+
+@compiled(inline="always")
+def in_vectors(count, array):
+    """Return how many elements whole vectors have that hold `count` of an array."""
+    lanes = REGISTERS.size // array.itemsize
+    return (count + lanes - 1) // lanes * lanes
+
+
+@compiled()
+def aligned(count, array):
+    """Return new memory for so many numbers, of an array's type, that begins where vectors do.
+
+    A vector that lies across two lines of the cache costs as much as two.
+    """
+    lanes = REGISTERS.size // array.itemsize
+    memory = np.empty(count + lanes, array.dtype)
+    skipped = -(memory.ctypes.data // array.itemsize) % lanes
+    return memory[skipped : skipped + count]

@@ -11,7 +11,8 @@ import numpy as np
 
 from .compiled import compiled
 from .parallel import in_parts
-from .tile import REGISTERS, aligned, columns, in_vectors
+from .tile import columns
+from .vectors import REGISTERS, aligned, in_vectors
 from .winograd_transforms import load_pixels, matrices_of, store_pixels, transform
 
 # Frequencies of filters that are kept at once, in the third cache [elements]. More, and the system

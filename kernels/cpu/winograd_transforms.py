@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import compiled
-from .tile import REGISTERS, _load, _pointer, _spread, _store
+from .vectors import REGISTERS, load, pointer, spread, store, transposed
 
 # Lavin & Gray's (0, 1, -1, 2, -2) round 2.5 times as much as these five, and the best that are
 # powers of two, (0, 1, -1, 2, -1/2), 1.5 times as much and have only one pair.
@@ -171,8 +171,8 @@ def _transform(
         # Copies of all these loops in each caller would be compiled again and again.
         builder.function.attributes.add("noinline")
         vector = _vector(context, signature.args[1])
-        origin = _pointer(context, builder, signature.args[1], source, source0)
-        to = _pointer(context, builder, signature.args[5], target, target0)
+        origin = pointer(context, builder, signature.args[1], source, source0)
+        to = pointer(context, builder, signature.args[5], target, target0)
         writer = _Writer(builder, vector)
         done = builder.append_basic_block("done")
         choice = builder.switch(which, done)
@@ -190,9 +190,9 @@ def _transform(
             with cgutils.for_range(builder, count) as loop:
                 read = places(origin, source_step, source_term, loop.index, len(rows[0]))
                 written = places(to, target_step, target_term, loop.index, len(rows))
-                results = writer.product(rows, [_load(builder, place, vector) for place in read])
+                results = writer.product(rows, [load(builder, place, vector) for place in read])
                 for result, place in zip(results, written, strict=True):
-                    _store(builder, result, place)
+                    store(builder, result, place)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -220,18 +220,6 @@ def _vector(context, array):
     return ir.VectorType(number, REGISTERS.size * 8 // array.dtype.bitwidth)
 
 
-def _transposed(builder, vectors):
-    """Turn rows into columns: each round interleaves the upper half with the lower half."""
-    count = len(vectors)
-    index = ir.VectorType(ir.IntType(32), count)
-    interleaved = [i // 2 + i % 2 * count for i in range(2 * count)]
-    halves = [ir.Constant(index, interleaved[:count]), ir.Constant(index, interleaved[count:])]
-    for _ in range(count.bit_length() - 1):
-        pairs = zip(vectors[: count // 2], vectors[count // 2 :], strict=True)
-        vectors = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in halves]
-    return vectors
-
-
 def _at_most(builder, index, limit):
     index = ir.Constant(limit.type, index)
     return builder.select(builder.icmp_signed("<", index, limit), index, limit)
@@ -242,20 +230,7 @@ def _lanes_before(builder, limit, vector):
     index = ir.VectorType(ir.IntType(32), vector.count)
     lane = ir.Constant(index, list(range(vector.count)))
     limit = builder.trunc(limit, ir.IntType(32))
-    return builder.icmp_signed("<", lane, _spread(builder, limit, index))
-
-
-def _masked(builder, vector, kind):
-    """Return the instruction that loads or stores a vector under a mask."""
-    bits = 32 if isinstance(vector.element, ir.FloatType) else 64
-    mask = ir.VectorType(ir.IntType(1), vector.count)
-    place = [vector.as_pointer(), ir.IntType(32), mask]
-    if kind == "load":
-        form = ir.FunctionType(vector, [*place, vector])
-    else:
-        form = ir.FunctionType(ir.VoidType(), [vector, *place])
-    name = f"llvm.masked.{kind}.v{vector.count}f{bits}.p0"
-    return cgutils.get_or_insert_function(builder.module, form, name)
+    return builder.icmp_signed("<", lane, spread(builder, limit, index))
 
 
 @intrinsic
@@ -269,20 +244,17 @@ def load_pixels(typing, target, target0, source, source0, plane, channels, first
     def generate(context, builder, signature, values):
         target, target0, source, source0, plane, channels, first, last = values
         vector = _vector(context, signature.args[0])
-        to = _pointer(context, builder, signature.args[0], target, target0)
-        origin = _pointer(context, builder, signature.args[2], source, source0)
-        load, align = _masked(builder, vector, "load"), ir.Constant(ir.IntType(32), 4)
+        to = pointer(context, builder, signature.args[0], target, target0)
+        origin = pointer(context, builder, signature.args[2], source, source0)
         outside = _lanes_before(builder, first, vector)
         mask = builder.and_(_lanes_before(builder, last, vector), builder.not_(outside))
-        nothing = ir.Constant(vector, [0.0] * vector.count)
         end = builder.sub(channels, ir.Constant(channels.type, 1))
         rows = []
         for i in range(vector.count):  # channels that are not there repeat the last one
             place = builder.gep(origin, [builder.mul(_at_most(builder, i, end), plane)])
-            place = builder.bitcast(place, vector.as_pointer())
-            rows.append(builder.call(load, [place, align, mask, nothing]))
-        for i, pixel in enumerate(_transposed(builder, rows)):
-            _store(builder, pixel, builder.gep(to, [ir.Constant(channels.type, i * vector.count)]))
+            rows.append(load(builder, place, vector, mask))
+        for i, pixel in enumerate(transposed(builder, rows)):
+            store(builder, pixel, builder.gep(to, [ir.Constant(channels.type, i * vector.count)]))
         return context.get_dummy_value()
 
     return signature, generate
@@ -300,11 +272,10 @@ def store_pixels(
     def generate(context, builder, signature, values):
         target, target0, plane, channels, count, source, source0, bias, bias0, activation = values
         vector = _vector(context, signature.args[0])
-        to = _pointer(context, builder, signature.args[0], target, target0)
-        origin = _pointer(context, builder, signature.args[5], source, source0)
-        place = _pointer(context, builder, signature.args[7], bias, bias0)
-        bias = _load(builder, place, vector)
-        store, align = _masked(builder, vector, "store"), ir.Constant(ir.IntType(32), 4)
+        to = pointer(context, builder, signature.args[0], target, target0)
+        origin = pointer(context, builder, signature.args[5], source, source0)
+        place = pointer(context, builder, signature.args[7], bias, bias0)
+        bias = load(builder, place, vector)
         zero = ir.Constant(vector, [0.0] * vector.count)
         plain = builder.icmp_signed("==", activation, ir.Constant(activation.type, 0))
         # Nothing is less than the floor, or than NaN.
@@ -312,17 +283,15 @@ def store_pixels(
         pixels = []
         for i in range(vector.count):
             place = builder.gep(origin, [ir.Constant(count.type, i * vector.count)])
-            pixel = builder.fadd(_load(builder, place, vector), bias)
+            pixel = builder.fadd(load(builder, place, vector), bias)
             below = builder.fcmp_ordered("<", pixel, floor)
             pixels.append(builder.select(below, floor, pixel))
         end = builder.sub(channels, ir.Constant(channels.type, 1))
-        for i, row in enumerate(_transposed(builder, pixels)):
+        for i, row in enumerate(transposed(builder, pixels)):
             there = builder.icmp_signed("<", ir.Constant(channels.type, i), channels)
             left = builder.select(there, count, ir.Constant(count.type, 0))
             place = builder.gep(to, [builder.mul(_at_most(builder, i, end), plane)])
-            place = builder.bitcast(place, vector.as_pointer())
-            mask = _lanes_before(builder, left, vector)
-            builder.call(store, [row, place, align, mask])
+            store(builder, row, place, _lanes_before(builder, left, vector))
         return context.get_dummy_value()
 
     return signature, generate

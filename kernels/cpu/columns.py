@@ -1,0 +1,216 @@
+"""Where the columns of a convolution are: in images that are laid out for it, or gathered.
+
+A row of the lecture's matrix of columns is what one tap of a filter meets, window after window. In
+an image with its padding around it, whose pixels are dealt out by the stride, that is a run of
+pixels.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import memory
+from .compiled import compiled
+from .parallel import in_parts
+from .tile import ROWS, columns
+from .vectors import copy
+
+# So many padded images are laid out at once, or a single one [elements].
+IMAGES = 1 << 22
+
+
+class Windows(NamedTuple):
+    """Where the windows of a convolution lie in the images (n, c, h, w) of each group."""
+
+    groups: int
+    c: int
+    h: int
+    w: int
+    kh: int
+    kw: int
+    oh: int
+    ow: int
+    stride_h: int
+    stride_w: int
+    top: int
+    left: int
+    dilation_h: int
+    dilation_w: int
+
+
+class Layout(NamedTuple):
+    """How the images lie that columns are read from: padded, their pixels dealt out by the stride.
+
+    As (c, phases_h, phases_w, rows, pitch); with no phases, columns are gathered from the image.
+    """
+
+    phases_h: int
+    phases_w: int
+    rows: int
+    pitch: int
+
+    def size(self, windows):
+        """Return how many elements the images of one sample and group take."""
+        return windows.c * self.phases_h * self.phases_w * self.rows * self.pitch
+
+
+GATHERED = Layout(0, 0, 0, 0)
+
+
+def windows_of(x, shape, size, stride, padding, dilation, groups):
+    """Return the windows that filters of this shape have on x (n, c, h, w), `size` of them."""
+    _, c, *kernel_size = shape
+    (top, _), (left, _) = padding
+    return Windows(groups, c, *x.shape[2:], *kernel_size, *size, *stride, top, left, *dilation)
+
+
+def flattened(windows):
+    """Return windows of one pixel as a single row of them: longer runs are faster."""
+    height = windows.h, windows.kh, windows.oh, windows.stride_h, windows.top
+    width = windows.w, windows.kw, windows.ow, windows.stride_w, windows.left
+    if all(axis == (axis[0], 1, axis[0], 1, 0) for axis in (height, width)):
+        size = windows.h * windows.w
+        return windows._replace(h=1, w=size, oh=1, ow=size)
+    return windows
+
+
+@lru_cache(maxsize=1024)
+def layout_of(windows, outputs):
+    """Return how images are laid out, or that columns are gathered, whichever takes less time."""
+    laid_out = _phases(windows)
+    if steps(windows, laid_out, outputs) < steps(windows, GATHERED, outputs):
+        return laid_out
+    return GATHERED._replace(pitch=windows.ow)
+
+
+def _phases(windows):
+    """Return the layout from which rows of columns can be read."""
+    phases, extents = [], []
+    for taps, dilation, stride, count in (
+        (windows.kh, windows.dilation_h, windows.stride_h, windows.oh),
+        (windows.kw, windows.dilation_w, windows.stride_w, windows.ow),
+    ):
+        phases.append(1 + max(tap * dilation % stride for tap in range(min(taps, stride))))
+        extents.append(count + (taps - 1) * dilation // stride)
+    return Layout(*phases, *extents)
+
+
+def steps(windows, layout, outputs):
+    """Return how many vectors the product of an image takes, with what it costs to get them.
+
+    What laying out and gathering cost beside a multiply-add was measured.
+    """
+    half = ROWS // 2
+    product = -(-outputs // half) * half * windows.c * windows.kh * windows.kw * windows.oh
+    if layout.phases_h:
+        return product * layout.pitch + 8 * layout.size(windows)
+    gather = 190 / windows.ow + (3 if windows.stride_w == 1 else 16)
+    return product * windows.ow * (1 + gather / outputs)
+
+
+@lru_cache(maxsize=1024)
+def starts_of(windows, layout):
+    """Return where the row of each term begins, from the first pixel of an image."""
+    if not layout.phases_h:
+        return np.zeros(0, np.int64)
+    row, phase_h = np.divmod(np.arange(windows.kh) * windows.dilation_h, windows.stride_h)
+    column, phase_w = np.divmod(np.arange(windows.kw) * windows.dilation_w, windows.stride_w)
+    plane = layout.rows * layout.pitch
+    down = phase_h * layout.phases_w * plane + row * layout.pitch
+    channels = np.arange(windows.c) * (layout.phases_h * layout.phases_w * plane)
+    starts = channels[:, None, None] + down[:, None] + phase_w * plane + column
+    return starts.reshape(-1)
+
+
+def chunks(windows, layout, *arrays):
+    """Yield the arrays (n, ...) for as many images at a time as are laid out at once."""
+    count = len(arrays[0])
+    if layout.phases_h:
+        count = max(1, IMAGES // (windows.groups * layout.size(windows)))
+    for start in range(0, len(arrays[0]), max(count, 1)):
+        yield [array[start : start + count] for array in arrays]
+
+
+def laid_out(x, windows, layout):
+    """Return the images in this layout, flat, with room for the last vectors."""
+    if not layout.phases_h:
+        return x.reshape(-1)
+    planes = len(x) * windows.groups * windows.c
+    size = planes * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
+    source, flat = memory.empty((size + columns(x.dtype),), x.dtype), x.reshape(-1)
+    source[size:] = 0
+    in_parts(lambda start, stop: _lay_out(flat, source, windows, layout, start, stop), planes, size)
+    return source
+
+
+@compiled()
+def _lay_out(x, target, windows, layout, start, stop):
+    """Copy some planes, with their padding, their pixels dealt out by the stride."""
+    stride_h, stride_w = windows.stride_h, windows.stride_w
+    to = start * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
+    for plane in range(start, stop):
+        for phase_h in range(layout.phases_h):
+            for phase_w in range(layout.phases_w):
+                first = phase_w - windows.left
+                t0 = 0 if first >= 0 else (stride_w - 1 - first) // stride_w
+                t0 = min(t0, layout.pitch)
+                t1 = min(max((windows.w - 1 - first) // stride_w + 1, t0), layout.pitch)
+                for i in range(layout.rows):
+                    row = i * stride_h + phase_h - windows.top
+                    if row < 0 or row >= windows.h:
+                        target[to : to + layout.pitch] = 0
+                    else:
+                        source = (plane * windows.h + row) * windows.w + first
+                        target[to : to + t0] = 0
+                        if stride_w == 1:
+                            copy(target, to + t0, x, source + t0, t1 - t0)
+                        else:
+                            for t in range(t0, t1):
+                                target[to + t] = x[source + t * stride_w]
+                        target[to + t1 : to + layout.pitch] = 0
+                    to += layout.pitch
+
+
+@compiled()
+def gather(x, windows, group, k0, k1, p0, p1, panel, width):
+    """Copy what terms k0 to k1 see at positions p0 to p1 into the rows of a panel."""
+    h, w, kh, kw, ow = windows.h, windows.w, windows.kh, windows.kw, windows.ow
+    stride = windows.stride_w
+    size = windows.oh * ow
+    position = p0
+    while position < p1:
+        image, pixel = position // size, position % size
+        i, j = pixel // ow, pixel % ow
+        count = min(ow - j, p1 - position)
+        top, left = i * windows.stride_h - windows.top, j * stride - windows.left
+        channel, tap = k0 // (kh * kw), k0 % (kh * kw)
+        r, s = tap // kw, tap % kw
+        plane = ((image * windows.groups + group) * windows.c + channel) * h * w
+        to = position - p0
+        for _ in range(k0, k1):
+            row, first = top + r * windows.dilation_h, left + s * windows.dilation_w
+            t0, t1 = 0, count
+            if row < 0 or row >= h:
+                t0 = count
+            elif first < 0:
+                t0 = min((stride - 1 - first) // stride, count)
+            if first + (count - 1) * stride >= w:
+                t1 = max((w - 1 - first) // stride + 1, t0)
+            source = plane + row * w + first
+            for t in range(t0):
+                panel[to + t] = 0
+            if stride == 1:
+                copy(panel, to + t0, x, source + t0, t1 - t0)
+            else:
+                for t in range(t0, t1):
+                    panel[to + t] = x[source + t * stride]
+            for t in range(t1, count):
+                panel[to + t] = 0
+            to += width
+            s += 1
+            if s == kw:
+                s, r = 0, r + 1
+                if r == kh:
+                    r, plane = 0, plane + h * w
+        position += count
