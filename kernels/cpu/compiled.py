@@ -1,6 +1,8 @@
 """Compilation by Numba, once per type of array, and kept on disk."""
 
+import hashlib
 import os
+from pathlib import Path
 
 from numba import njit
 
@@ -17,8 +19,25 @@ def compiled(**options):
     def decorate(function):
         kept = not os.environ.get("MINICNN_SIMD")
         try:
-            return njit(nogil=True, cache=kept, **options)(function)
+            dispatcher = njit(nogil=True, cache=kept, **options)(function)
         except RuntimeError:
             return njit(nogil=True, **options)(function)
+        if kept:
+            # Numba looks at the function's own file, and would keep code that holds an old version
+            # of what it calls in another.
+            dispatcher._cache._cache_file._source_stamp = _STAMP
+        return dispatcher
 
     return decorate
+
+
+def _stamp():
+    """Return what tells this version of all files in this folder from any other."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found = path.stat()
+        digest.update(f"{path.name} {found.st_mtime_ns} {found.st_size}\n".encode())
+    return digest.hexdigest()
+
+
+_STAMP = _stamp()

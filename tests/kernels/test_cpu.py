@@ -1,8 +1,11 @@
 """The compiled kernels: the same bits for any number of threads, from anywhere, and in bounds."""
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -313,3 +316,37 @@ threading.Thread(target=late).start()
     )
     assert run.stdout == "right\n"
     assert not run.stderr
+
+
+def test_code_is_compiled_anew_when_any_file_beside_it_changes(tmp_path):
+    folder = tmp_path / "room"
+    shutil.copytree(Path(kernels.__file__).parent / "cpu", folder, ignore=_no_caches)
+    script = """
+import sys, types
+sys.path.insert(0, sys.argv[1])
+room = types.ModuleType("room")
+room.__path__ = [sys.argv[1] + "/room"]
+sys.modules["room"] = room
+from room import caller
+print(caller.twice(2.0))
+"""
+    (folder / "caller.py").write_text(
+        "from .compiled import compiled\nfrom .called import factor\n\n\n"
+        "@compiled()\ndef twice(x):\n    return factor() * x\n"
+    )
+    called = "from .compiled import compiled\n\n\n@compiled()\ndef factor():\n    return {}\n"
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("MINICNN_SIMD", "NUMBA_CACHE_DIR")
+    }
+    printed = []
+    for value in ("2.0", "3.25"):
+        (folder / "called.py").write_text(called.format(value))
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        printed.append(run.stdout.strip())
+    assert printed == ["4.0", "6.5"]
+    assert list(folder.glob("__pycache__/*.nbi"))
+
+
+def _no_caches(folder, names):
+    return [name for name in names if name == "__pycache__"]
