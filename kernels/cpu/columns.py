@@ -147,29 +147,45 @@ def laid_out(x, windows, layout):
 @compiled()
 def _lay_out(x, target, windows, layout, start, stop):
     """Copy some planes, with their padding, their pixels dealt out by the stride."""
-    stride_h, stride_w = windows.stride_h, windows.stride_w
-    to = start * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
+    h, w, stride = windows.h, windows.w, windows.stride_w
+    pitch, phases = layout.pitch, layout.phases_w
+    # A row with its padding, or as much of it as windows see, at any time the same zeros around.
+    padded = np.zeros(pitch * stride, x.dtype)
+    first, skipped = min(max(windows.left, 0), padded.size), max(-windows.left, 0)
+    count = max(0, min(w - skipped, padded.size - first))
+    to = start * layout.phases_h * phases * layout.rows * pitch
     for plane in range(start, stop):
         for phase_h in range(layout.phases_h):
-            for phase_w in range(layout.phases_w):
-                first = phase_w - windows.left
-                t0 = 0 if first >= 0 else (stride_w - 1 - first) // stride_w
-                t0 = min(t0, layout.pitch)
-                t1 = min(max((windows.w - 1 - first) // stride_w + 1, t0), layout.pitch)
-                for i in range(layout.rows):
-                    row = i * stride_h + phase_h - windows.top
-                    if row < 0 or row >= windows.h:
-                        target[to : to + layout.pitch] = 0
-                    else:
-                        source = (plane * windows.h + row) * windows.w + first
-                        target[to : to + t0] = 0
-                        if stride_w == 1:
-                            copy(target, to + t0, x, source + t0, t1 - t0)
-                        else:
-                            for t in range(t0, t1):
-                                target[to + t] = x[source + t * stride_w]
-                        target[to + t1 : to + layout.pitch] = 0
-                    to += layout.pitch
+            for i in range(layout.rows):
+                row = i * windows.stride_h + phase_h - windows.top
+                here = to + i * pitch
+                if row < 0 or row >= h:
+                    for phase in range(phases):
+                        place = here + phase * layout.rows * pitch
+                        target[place : place + pitch] = 0
+                    continue
+                source = (plane * h + row) * w + skipped
+                if stride == 1:
+                    target[here : here + first] = 0
+                    copy(target, here + first, x, source, count)
+                    target[here + first + count : here + pitch] = 0
+                    continue
+                copy(padded, first, x, source, count)
+                _deal(padded, stride, phases, target, here, layout.rows * pitch, pitch)
+            to += phases * layout.rows * pitch
+
+
+@compiled()
+def _deal(padded, stride, phases, target, first, step, pitch):
+    """Put the samples of a row that are a stride apart side by side, each phase a step on."""
+    if stride == 2 and phases == 2:  # a loop is in vectors only if it uses all samples
+        for t in range(pitch):
+            target[first + t] = padded[2 * t]
+            target[first + step + t] = padded[2 * t + 1]
+        return
+    for phase in range(phases):
+        for t in range(pitch):
+            target[first + phase * step + t] = padded[phase + t * stride]
 
 
 @compiled()
