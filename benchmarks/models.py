@@ -92,7 +92,8 @@ def inference(
         rivals[onnx_runtime.NAME] = None
         if onnx_runtime.installed():
             twin = pytorch.build(network, model.state_dict())
-            rivals[onnx_runtime.NAME] = _ready(onnx_runtime.inference(twin, x))
+            exported = onnx_runtime.inference(twin, x)
+            rivals[onnx_runtime.NAME] = exported and _ready(exported)
     sides = _modes(network, model, theirs, compiled)
     infer = networks.inference(model, x)
     terms = {"logits": _count(model)}

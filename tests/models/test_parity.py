@@ -1,7 +1,9 @@
 """Every model against its twin in PyTorch, from the same weights and the same input.
 
 The truth is PyTorch in float64. Our float64 must agree to rounding, through three steps of Adam.
-Our outputs and losses in float32 may be off by three times as much as PyTorch's own float32.
+Our outputs and losses in float32 may be off by three times as much as PyTorch's own float32. For
+that the steps of training leave out Winograd's algorithm, which rounds up to four times as much
+(see `conv_winograd.py`), and is tried apart.
 
 A unit within rounding of zero may switch sides between two runs in float32: a ReLU that lets
 through what the other stops, a maximum found at another place. The output hardly moves, but the
@@ -26,13 +28,16 @@ import pytest
 import minicnn as mc
 from minicnn import kernels, models, optim
 from minicnn.autograd import observe
-from tests.models.entries import Entry, every_entry
+from tests.models.entries import ENTRIES, Entry, every_entry
 
 torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402
 from torch.overrides import TorchFunctionMode  # noqa: E402
 
 from benchmarks.twins import TWINS  # noqa: E402
+
+# How much more than the definition F(4x4, 3x3) rounds: 2.9 to 3.8 times.
+WINOGRAD = 4
 
 
 class Decisions:
@@ -167,13 +172,15 @@ def distances(arrays, truth):
     return {name: norm(arrays[name] - truth[name]) for name in arrays}
 
 
-def exceeding(ours, theirs, truth):
+def exceeding(ours, theirs, truth, times=1):
     """Return what lies too far from the truth, with our distance and the largest allowed.
 
     Outputs, losses and statistics may lie three times as far as PyTorch's float32, gradients ten
     times. A distance may be small by luck, above all that of a single number, so none counts as
     less than the rounding of the values themselves; that of a loss as less than what errors of the
     outputs may do to it; that of a gradient as less, for its size, than is typical here.
+
+    All that may be so many `times` as far.
     """
     yardstick, size = distances(theirs, truth), {name: norm(a) for name, a in truth.items()}
     yardstick = {n: max(d, np.finfo(np.float32).eps * size[n]) for n, d in yardstick.items()}
@@ -183,7 +190,7 @@ def exceeding(ours, theirs, truth):
         yardstick |= {name: max(yardstick[name], typical * size[name]) for name in gradients}
     if "loss" in ours:
         yardstick["loss"] = max(yardstick["loss"], moved(ours, truth), moved(theirs, truth))
-    allowed = {name: (10 if name in gradients else 3) * yardstick[name] for name in ours}
+    allowed = {name: times * (10 if name in gradients else 3) * yardstick[name] for name in ours}
     found = {name: (d, allowed[name]) for name, d in distances(ours, truth).items()}
     return {name: pair for name, pair in found.items() if not pair[0] <= pair[1]}
 
@@ -214,10 +221,19 @@ def test_in_evaluation_the_output_is_as_exact_as_pytorchs(entry):
 
 @every_entry
 def test_in_training_everything_is_as_exact_as_pytorchs(entry):
-    assert not compared_in_float32(entry)
+    with kernels.cpu.conv.allow("direct", "fft"):
+        assert not compared_in_float32(entry)
 
 
-def compared_in_float32(entry, seed=0):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "entry", [e for e in ENTRIES if e.name in ("mel_cnn_2d", "sample_cnn")], ids=str
+)
+def test_winograds_algorithm_rounds_more_but_not_much(entry):
+    assert not compared_in_float32(entry, times=WINOGRAD)
+
+
+def compared_in_float32(entry, seed=0, times=1):
     """Return what exceeds in output, loss, gradients and statistics of a step in float32."""
     state = entry.state()
     model = our_model(entry, state, np.float32)
@@ -228,7 +244,7 @@ def compared_in_float32(entry, seed=0):
     theirs = their_step(entry, their_model(entry, state, np.float32), x, target, decisions)
     twin = their_model(entry, state, np.float64)
     truth = their_step(entry, twin, in_double(x), in_double(target), decisions)
-    return exceeding(ours, theirs, truth)
+    return exceeding(ours, theirs, truth, times)
 
 
 def output_shape(model, x):
