@@ -270,8 +270,8 @@ def _simplified(shape):
             changed = {k: _replaced(getattr(shape, k), axis, v) for k, v in values.items()}
             shape = shape._replace(c=shape.c * shape.size[axis], **changed)
     if shape.size[1] == shape.taps[1] == shape.windows[1] == 1 and shape.padding[1][0] == 0:
-        fields = shape._asdict()
-        return Shape(**{k: v[::-1] if isinstance(v, tuple) else v for k, v in fields.items()})
+        pairs = {k: v for k, v in shape._asdict().items() if isinstance(v, tuple)}
+        return shape._replace(**{k: v[::-1] for k, v in pairs.items()})
     return shape
 
 

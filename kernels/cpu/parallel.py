@@ -20,13 +20,14 @@ import os
 import threading
 from itertools import pairwise
 from queue import SimpleQueue
+from typing import Any
 
 from ..threads import get_num_threads
 
 # In twice the time that it takes to wake another thread a core moves so much memory.
 LEAST = 1 << 19  # [elements]
 
-_C = ctypes.CDLL(None) if os.name == "posix" else None
+_C: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _MOVABLE = hasattr(os, "sched_setaffinity") and hasattr(_C, "sched_getcpu")
 
 _helpers: list[threading.Thread] = []
