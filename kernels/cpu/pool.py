@@ -13,6 +13,9 @@ from .compiled import compiled
 from .lanes import collect, deal, empty_lanes, first_lane
 from .parallel import in_parts
 
+# Rows of an image that are too short to be worth a loop each.
+SHORT = 32
+
 
 def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
@@ -25,6 +28,11 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     first = (padding[0][0], padding[1][0])
     reach = (windows[1] - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1
     reach = max(reach, first[1] + size[1])  # of a row with its padding
+
+    if (kernel_size, stride, dilation) == ((3, 3), (1, 1), (1, 1)) and size[1] <= SHORT:
+        arrays = planes, largest, where, *_places_of_threes(size, windows, first)
+        in_parts(lambda a, z: _threes(*arrays, first, a, z), len(planes), x.size + y.size)
+        return y, index
 
     def some(start, stop):
         padded = np.empty(reach // 2 * 2 + 2, x.dtype)
@@ -110,6 +118,20 @@ def _long_rows(size, windows, kernel_size, stride, padding, other):
     return size, windows, kernel_size, stride, padding, other
 
 
+def _places_of_threes(size, windows, before):
+    """Return where the first tap of each 3x3 window is in its plane, and its first sample.
+
+    Windows stand in rows that are as long as the padded image's.
+    """
+    corners = [np.arange(n + 2 * axis) - before[axis] for axis, n in enumerate(windows)]
+    first, samples = [], []
+    for corner, extent in zip(corners, size, strict=True):
+        first.append(corner)
+        samples.append(np.clip(corner, 0, extent - 1))
+    places, nearest = (np.add.outer(rows * size[1], cols) for rows, cols in (first, samples))
+    return places.astype(np.int32).reshape(-1), nearest.astype(np.int32).reshape(-1)
+
+
 def _counts(dtype, size, kernel_size, stride, padding, counted):
     """Return how many rows and columns of each window its average counts."""
     counts = (
@@ -153,6 +175,43 @@ def _max(x, y, index, padded, begins, reach, kernel_size, stride, before, dilati
                     _copy(x[p, row], padded[left:])
                 met = padded if outside else x[p, row]
                 _meet(met, largest, at, row * w - left, taps, step, spread)
+
+
+@compiled()
+def _threes(x, y, index, places, nearest, before, start, stop):
+    """Let all 3x3 windows of a plane meet their samples at once, those between its rows in vain."""
+    _, h, w = x.shape
+    _, oh, ow = y.shape
+    pitch = ow + 2
+    padded = np.full((oh + 3) * pitch, -np.inf, x.dtype)
+    largest, at = np.empty(oh * pitch, x.dtype), np.empty(oh * pitch, np.int32)
+    rows, columns = min(h, oh + 2 - before[0]), min(w, pitch - before[1])
+    for p in range(start, stop):
+        for i in range(rows):
+            to = (i + before[0]) * pitch + before[1]
+            for j in range(columns):
+                padded[to + j] = x[p, i, j]
+        _meet_threes(padded, largest, at, places, nearest, pitch, np.int32(w))
+        for i in range(oh):
+            for j in range(ow):
+                y[p, i, j] = largest[i * pitch + j]
+                index[p, i, j] = at[i * pitch + j]
+
+
+@compiled(_nrt=False)
+def _meet_threes(padded, largest, at, places, nearest, pitch, w):
+    """Let all windows meet their first tap, then the second, ...: each is a loop in vectors."""
+    for q in range(largest.size):
+        largest[q], at[q] = -np.inf, nearest[q]
+    for r in range(3):
+        for s in range(3):
+            _meet_one(padded[r * pitch + s :], largest, at, places, np.int32(r * w + s))
+
+
+@compiled(_nrt=False)
+def _meet_one(samples, largest, at, places, step):
+    for q in range(largest.size):
+        largest[q], at[q] = larger(samples[q], places[q] + step, largest[q], at[q])
 
 
 @compiled(_nrt=False)
