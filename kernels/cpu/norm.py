@@ -110,17 +110,17 @@ def _rows(x):
 def _moments(x, mean, variance, start, stop):
     n, _, size = x.shape
     for c in range(start, stop):
-        total = 0.0
+        # In one pass, as distances from some value of the channel: of larger numbers, the squares
+        # would lose what their mean loses.
+        origin, total, squares = np.float64(x[0, c, 0]), 0.0, 0.0
         for i in range(n):
             for j in range(size):
-                total += np.float64(x[i, c, j])
-        centre = total / (n * size)
-        total = 0.0
-        for i in range(n):
-            for j in range(size):
-                distance = np.float64(x[i, c, j]) - centre
-                total += distance * distance
-        mean[c], variance[c] = centre, total / (n * size)
+                distance = np.float64(x[i, c, j]) - origin
+                total += distance
+                squares += distance * distance
+        total /= n * size
+        spread = squares / (n * size) - total * total
+        mean[c], variance[c] = origin + total, 0.0 if spread < 0 else spread  # NaN stays
 
 
 @compiled()
