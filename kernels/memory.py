@@ -56,6 +56,13 @@ def empty(shape, dtype):
     return np.asarray(_Loan(_borrow(_rounded(size)), tuple(map(int, shape)), dtype))
 
 
+def empty_like(array):
+    """Return an array with any content, of the shape, type and device of another."""
+    if isinstance(array, np.ndarray):
+        return empty(array.shape, array.dtype)
+    return np.empty_like(array)
+
+
 def zeros(shape, dtype):
     """Return an array of zeros."""
     array = empty(shape, dtype)

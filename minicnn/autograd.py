@@ -152,7 +152,7 @@ def _sweep(root, grad):
             else:
                 total, owned = pending[parent]
                 # The first array may be shared with another branch; the sum of two is ours.
-                out = total if owned else np.empty_like(total)
+                out = total if owned else kernels.memory.empty_like(total)
                 pending[parent] = (np.add(total, dx, out=out), True)
         node.parents = node.gradients = None
 
