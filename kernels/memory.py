@@ -110,19 +110,18 @@ def _borrow(size):
     with _lock:
         _collect()
         waiting = _waiting.get(size)
-        if waiting:
-            memory = waiting.pop()
-            if not waiting:
-                del _waiting[size]
+        memory = waiting.pop() if waiting else None
+        if memory is not None:
             _figures["waiting"] -= size
-            _figures["reused"] += 1
-        else:
-            memory = None
-            _figures["fresh"] += 1
+        _forget(size)
+    fresh = memory is None
+    if fresh:
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+    with _lock:
+        _figures["fresh" if fresh else "reused"] += 1
         _figures["in_use"] += size
         _figures["peak"] = max(_figures["peak"], _figures["in_use"])
-        _forget()
-    return np.empty(size + ALIGNMENT, np.uint8) if memory is None else memory
+    return memory
 
 
 def _collect():
@@ -136,15 +135,16 @@ def _collect():
         _figures["waiting"] += size
 
 
-def _forget():
-    """Give back what has waited longest until the peak is the bound again."""
-    most = _figures["peak"] + SPARE
+def _forget(size):
+    """Give back what has waited longest, until there is room for so much more."""
+    most = max(_figures["peak"], _figures["in_use"] + size) + SPARE - size
     while _figures["waiting"] and _figures["waiting"] + _figures["in_use"] > most:
-        size, waiting = next(iter(_waiting.items()))
-        waiting.pop()
-        _figures["waiting"] -= size
-        if not waiting:
-            del _waiting[size]
+        oldest, waiting = next(iter(_waiting.items()))
+        if waiting:
+            waiting.pop(0)
+            _figures["waiting"] -= oldest
+        else:
+            del _waiting[oldest]
 
 
 def _start_anew():

@@ -124,6 +124,48 @@ def test_arrays_go_as_soon_as_nobody_needs_them():
     assert y.shape == (1, 4, 8, 8)
 
 
+def test_the_weights_are_those_of_the_moment():
+    model = awake(models.lenet5(variant="modern", rng=0))
+    fast = nn.fuse(model)
+    x, smaller = noise(3, *model.input_shape), noise(2, *model.input_shape)
+    with mc.no_grad():
+        expected = [model(mc.Tensor(some)).data for some in (x, smaller)]
+    before = fast(x).data
+    for parameter in model.parameters():
+        parameter.data *= 2
+    model.train()
+    np.testing.assert_array_equal(fast(x).data, before)
+    for some, y in zip((x, smaller), expected, strict=True):
+        np.testing.assert_allclose(fast(some).data, y, atol=1e-5)
+
+
+def test_a_few_shapes_are_remembered():
+    fast = nn.fuse(nn.Conv2d(1, 2, 3).eval())
+    for size in range(3, 30):
+        fast(noise(1, 1, size, 5))
+    assert len(fast._programs) == nn.Fused.MOST
+
+
+def test_other_algorithms_and_kernels_may_be_chosen_afterwards():
+    model = awake(nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU()))
+    fast, x = nn.fuse(model), noise(1, 64, 12, 12)
+    expected = fast(x).data
+    with kernels.cpu.conv.allow("direct"):
+        np.testing.assert_array_equal(fast(x).data, expected)
+    with kernels.use(kernels.reference):
+        np.testing.assert_allclose(fast(x).data, expected, atol=1e-5)
+
+
+class Centres(nn.Module):
+    def forward(self, x):
+        return x - float(x.data.mean())
+
+
+def test_zeros_do_not_hide_that_a_model_looks_at_values():
+    with pytest.raises(ValueError, match="computes something else for other values"):
+        nn.fuse(Centres().eval())(np.zeros((2, 3, 4, 4), np.float32))
+
+
 class Looks(nn.Module):
     def forward(self, x):
         return x * (2.0 if x.data.max() > 1 else -1.0)

@@ -21,6 +21,8 @@ from .winograd_filters import transform_filters
 
 ALGORITHMS = {"direct": conv_direct, "winograd": conv_winograd, "fft": conv_fft}
 
+PASSES = "output", "input_grad", "weight_grad"
+
 _allowed: ContextVar[tuple[str, ...] | None] = ContextVar("allowed", default=None)
 
 
@@ -79,11 +81,21 @@ def plan(
     -------
     Plan
         "direct" is always possible, and taken where none that is allowed can do it.
+
+    Raises
+    ------
+    ValueError
+        If `work` or an algorithm is unknown.
     """
-    shape = _shape(x_shape, w_shape, stride, padding, dilation, groups)
-    return _plan(
-        _simplified(_trimmed(shape)[1]), work, _names(allowed) if allowed else _now_allowed()
-    )
+    if work not in PASSES:
+        raise ValueError(f"plan: work is {work!r}; it must be one of {', '.join(PASSES)}")
+    padding = tuple(map(tuple, padding))
+    shape = _shape(x_shape, w_shape, tuple(stride), padding, tuple(dilation), groups)
+    chosen = _now_allowed() if allowed is None else _names(allowed)
+    _, shape = _trimmed(shape)
+    if not shape.multiply_adds:
+        return Plan("direct", {"direct": 0.0})
+    return _plan(_simplified(shape), work, chosen)
 
 
 @contextmanager
@@ -93,7 +105,7 @@ def allow(*algorithms: str):
     Raises
     ------
     ValueError
-        If one of the names is none of `ALGORITHMS`.
+        If there are no names, or one is none of `ALGORITHMS`.
     """
     token = _allowed.set(_names(algorithms))
     try:
@@ -115,17 +127,28 @@ def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=Non
     not: to read what they would take in memory takes as long as to make them.
     """
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    shape, ready = _shape(x_shape, w.shape, **options), {}
-    (rows, cols), simple = _trimmed(shape)
-    simple = _simplified(simple)
-    winograd = _plan(simple, "output", _now_allowed()).algorithm == "winograd"
-    if winograd and conv_winograd.is_worth_preparing(simple):
-        filters = np.ascontiguousarray(w[:, :, rows, cols])
-        filters = filters.reshape(simple.o, simple.c // simple.groups, *simple.taps)
-        ready["filters"] = transform_filters(
-            filters, m=conv_winograd.options(simple, "output")["m"], groups=simple.groups
-        )
-    return lambda x: _output(x, w, b, shape, activation, **ready)
+    shape = _shape(x_shape, w.shape, **options)
+    (rows, cols), trimmed = _trimmed(shape)
+    if not trimmed.multiply_adds:
+        return lambda x: _output(x, w, b, shape, activation)
+    simple = _simplified(trimmed)
+    name, ready = _plan(simple, "output", _now_allowed()).algorithm, {}
+    filters = np.ascontiguousarray(w[:, :, rows, cols])
+    filters = filters.reshape(simple.o, simple.c // simple.groups, *simple.taps)
+    if name == "winograd" and conv_winograd.is_worth_preparing(simple):
+        m = conv_winograd.options(simple, "output")["m"]
+        ready["filters"] = transform_filters(filters, m=m, groups=simple.groups)
+    algorithm, activated = ALGORITHMS[name], activation == "relu"
+    ready |= algorithm.options(simple, "output")
+
+    def convolve(x):
+        y = memory.empty((shape.n, shape.o, *shape.windows), x.dtype)
+        x = np.ascontiguousarray(x).reshape(simple.n, simple.c, *simple.size)
+        to = y.reshape(simple.n, simple.o, *simple.windows)
+        algorithm.conv2d(x, filters, b, to, activated, **ready)
+        return y
+
+    return convolve
 
 
 def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
@@ -163,6 +186,8 @@ def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
         y[...] = 0 if b is None else b[:, None, None]
         return y
     algorithm, shape, to, w, x = _chosen(shape, "input_grad", y, w[:, :, rows, cols], x)
+    if b is not None:  # pixels that became channels have their channel's
+        b = np.repeat(b, shape.c // c)
     algorithm.conv2d_input_grad(x, w, b, to, **algorithm.options(shape, "input_grad"))
     return y
 
@@ -265,7 +290,7 @@ def _simplified(shape):
     for axis in (0, 1):
         whole = shape.taps[axis] == shape.size[axis] and shape.windows[axis] == 1
         plain = shape.padding[axis][0] == 0 and shape.dilation[axis] == 1
-        if whole and plain and (axis == 0 or shape.size[0] == 1):
+        if whole and plain and (axis == 0 or shape.size[0] == shape.taps[0] == 1):
             values = dict(size=1, taps=1, padding=(0, 0), stride=1)
             changed = {k: _replaced(getattr(shape, k), axis, v) for k, v in values.items()}
             shape = shape._replace(c=shape.c * shape.size[axis], **changed)
@@ -299,7 +324,9 @@ def _from_environment():
 
 
 def _names(names):
-    """Return names of algorithms as a tuple; raise where one is none."""
+    """Return names of algorithms as a tuple; raise where one is none, or there are none."""
+    if not names:
+        raise ValueError(f"conv: no algorithm is allowed; there are {', '.join(ALGORITHMS)}")
     for name in names:
         if name not in ALGORITHMS:
             raise ValueError(f"conv: algorithm {name!r} is none of {', '.join(ALGORITHMS)}")

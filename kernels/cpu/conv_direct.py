@@ -29,7 +29,7 @@ from .columns import (
     windows_of,
 )
 from .compiled import compiled
-from .parallel import in_parts
+from .parallel import WORK, in_parts
 from .product import multiply_flat, multiply_upright
 from .tile import ROWS, columns, multiply_rows
 from .vectors import in_vectors, transpose
@@ -40,8 +40,6 @@ PANEL = 192
 CACHED = 160_000
 # Positions whose products a weight gradient sums up before it adds them to what it has.
 POSITIONS = 256
-# As many multiply-adds take as long as what `in_parts` takes for one number.
-WORK = 32
 
 
 class Places(NamedTuple):

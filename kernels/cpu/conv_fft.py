@@ -114,7 +114,7 @@ def cost(shape, work):
 def conv2d(x, w, b, y, activation, *, stride, padding, groups):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw) into y (n, o, oh, ow).
 
-    Activation 0 is none, 1 is ReLU.
+    The activation is whether ReLU follows.
     """
     sizes = Sizes(x.shape, w.shape, y.shape, stride, padding, groups)
     if sizes.empty:

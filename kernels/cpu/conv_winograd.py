@@ -27,7 +27,7 @@ import numpy as np
 
 from .. import memory
 from .compiled import compiled
-from .parallel import in_parts
+from .parallel import WORK, in_parts
 from .tile import ROWS, columns, multiply, multiply_across
 from .vectors import REGISTERS, aligned, in_vectors
 from .winograd_filters import (
@@ -52,8 +52,6 @@ TERMS = 64
 MOST_ROWS, MOST_PANELS = 128, 3
 # Pixels of a row that are turned into vectors at once.
 PIXELS = 64
-# As many multiply-adds take as long as `in_parts` takes for one number.
-WORK = 32
 
 
 # Tiles that are chosen from for so many taps. On both axes the larger ones would round too much.

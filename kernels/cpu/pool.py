@@ -7,7 +7,7 @@ padding, which fills them from the start: no loop needs to look for the border.
 
 import numpy as np
 
-from .. import memory
+from .. import memory, reference
 from ..geometry import output_size, window_counts
 from .compiled import compiled
 from .lanes import collect, deal, empty_lanes, first_lane
@@ -19,6 +19,9 @@ SHORT = 32
 
 def max_pool2d(x, *, kernel_size, stride, padding, dilation):
     """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
+    if x.shape[2] * x.shape[3] > np.iinfo(np.int32).max:  # no index of 32 bits reaches its end
+        windows = dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+        return reference.max_pool2d(x, **windows)
     y = memory.empty(_shape(x, kernel_size, stride, padding, dilation), x.dtype)
     index = memory.empty(y.shape, np.int32)
     axes = _long_rows(x.shape[2:], y.shape[2:], kernel_size, stride, padding, dilation)

@@ -12,14 +12,12 @@ import numpy as np
 from .. import memory
 from .compiled import compiled
 from .fft import samples, spectrum, transform
-from .parallel import in_parts
+from .parallel import WORK, in_parts
 from .tile import ROWS, multiply
 from .vectors import REGISTERS, copy, in_vectors, transpose_square
 
 # Spectra of a block of terms by a block of columns [bytes].
 BLOCKED = 2 << 20
-# As many multiply-adds take as long as `in_parts` takes for one number.
-WORK = 32
 # A place of a signal that is 0.
 NOWHERE = -(1 << 40)
 

@@ -229,6 +229,9 @@ def _lanes_before(builder, limit, vector):
     """Return a mask of the lanes whose number is less."""
     index = ir.VectorType(ir.IntType(32), vector.count)
     lane = ir.Constant(index, list(range(vector.count)))
+    most, none = ir.Constant(limit.type, vector.count), ir.Constant(limit.type, 0)
+    limit = builder.select(builder.icmp_signed("<", limit, most), limit, most)
+    limit = builder.select(builder.icmp_signed(">", limit, none), limit, none)
     limit = builder.trunc(limit, ir.IntType(32))
     return builder.icmp_signed("<", lane, spread(builder, limit, index))
 

@@ -245,6 +245,9 @@ CASES = [
     conv((2, 4, 7, 7), (8, 1, 3, 3), "depthwise", groups=4, padding="same", dilation=2),
     conv((2, 2, 7, 6), (3, 2, 4, 3), "sides", torch=False, padding=((1, 2), (0, 3)), stride=2),
     conv((2, 3, 5, 5), (4, 3, 1, 1), "pointwise", bias=False),
+    conv((2, 3, 5, 4), (4, 3, 5, 4), "whole"),
+    conv((2, 4, 6, 9), (6, 2, 6, 3), "whole-height", groups=2, padding=(0, 1)),
+    conv((2, 3, 1, 5), (4, 3, 3, 5), "whole-width", padding=(2, 0)),
     conv((2, 3, 20), (4, 3, 5), stride=3, padding=2),
     conv((2, 1, 32), (4, 1, 16), "same-even", torch=conv1d_padded_by_hand, padding="same"),
     conv((2, 2, 33), (3, 2, 8), "same-stride", torch=False, padding="same", stride=4, bias=False),
@@ -253,6 +256,8 @@ CASES = [
     conv_transpose((2, 4, 5, 4), (4, 3, 3, 2), "rest", dilation=3, output_padding=2, padding=1),
     conv_transpose((2, 3, 4, 5), (3, 2, 3, 3), "no-bias", bias=False, stride=2),
     conv_transpose((2, 3, 4, 5), (3, 2, 4, 4), "sides", torch=False, padding=((1, 2), (0, 1))),
+    conv_transpose((2, 4, 1, 1), (4, 3, 4, 4), "pixel"),
+    conv_transpose((2, 4, 1, 3), (4, 3, 2, 3), "row", stride=(3, 2)),
     conv_transpose((2, 4, 9), (4, 3, 6), stride=3, padding=2, output_padding=1),
     Case(
         "linear",

@@ -39,48 +39,76 @@ def test_each_agrees_with_the_definition(case, algorithm):
         assert_close(one, other, 100 * case.terms())
 
 
+TAPS = {
+    "direct": [(3, 3), (1, 3), (1, 1), (5, 5), (1, 17), (9, 2), (4, 3), (2, 5)],
+    "winograd": [(3, 3), (5, 5), (1, 3), (3, 1), (1, 4), (5, 1)],
+    "fft": [(3, 3), (1, 17), (17, 1), (9, 2), (2, 5)],
+}
+
+
 @st.composite
-def convolutions(draw):
-    """Return arrays and options of any convolution that has a window."""
+def convolutions(draw, algorithm):
+    """Return arrays and options of a convolution that an algorithm can do."""
     integers = st.integers
     groups = draw(integers(1, 3))
     n, c, o = draw(integers(1, 3)), groups * draw(integers(1, 9)), groups * draw(integers(1, 20))
-    taps = draw(st.sampled_from([(3, 3), (1, 3), (1, 1), (5, 5), (1, 17), (9, 2), (4, 3)]))
-    stride = draw(integers(1, 3)), draw(integers(1, 3))
-    dilation = draw(integers(1, 2)), draw(integers(1, 2))
-    if draw(st.booleans()):
-        stride = dilation = (1, 1)
+    taps = draw(st.sampled_from(TAPS[algorithm]))
+    stride = dilation = (1, 1)
+    if algorithm != "winograd" and draw(st.booleans()):
+        stride = draw(integers(1, 3)), draw(integers(1, 3))
+    if algorithm == "direct" and draw(st.booleans()):
+        dilation = draw(integers(1, 2)), draw(integers(1, 2))
     padding = tuple((draw(integers(0, 4)), draw(integers(0, 4))) for _ in range(2))
+    least = [
+        max(1, d * (k - 1) + 1 - sum(p)) for k, d, p in zip(taps, dilation, padding, strict=True)
+    ]
+    # Often as large as the filter, or as small as can be.
     size = [
-        draw(integers(max(1, d * (k - 1) + 1 - sum(p)), 40))
-        for k, d, p in zip(taps, dilation, padding, strict=True)
+        draw(st.sampled_from([low, max(low, k)]) | integers(low, 40))
+        for low, k in zip(least, taps, strict=True)
     ]
     rng = np.random.default_rng(draw(integers(0, 99)))
-    x, w, b = (rng.standard_normal(s) for s in ((n, c, *size), (o, c // groups, *taps), (o,)))
-    return x, w, b, dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    shapes = (n, c, *size), (o, c // groups, *taps), (o,), (c,)
+    arrays = [rng.standard_normal(shape) for shape in shapes]
+    return *arrays, dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@settings(max_examples=60, deadline=None)
-@given(convolutions())
-def test_none_disagrees_with_the_definition_anywhere(algorithm, convolution):
-    x, w, b, options = convolution
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_none_disagrees_with_the_definition_anywhere(algorithm, data):
+    x, w, b, c, options = data.draw(convolutions(algorithm))
     y = reference.conv2d(x, w, b, **options)
-    expected = [
-        y,
-        np.maximum(y, 0),
-        reference.conv2d_input_grad(y, w, x.shape[2:], **options),
-        reference.conv2d_weight_grad(y, x, w.shape[2:], **options),
+    size = x.shape[2:]
+    calls = [
+        ("conv2d", (x, w, b), {}),
+        ("conv2d", (x, w, b), dict(activation="relu")),
+        ("conv2d_input_grad", (y, w, size), {}),
+        ("conv2d_weight_grad", (y, x, w.shape[2:]), {}),
+        ("conv_transpose2d", (y, w, c), dict(size=size)),
+        ("conv_transpose2d_input_grad", (x, w, y.shape[2:]), {}),
     ]
+    plan = conv.plan(x.shape, w.shape, **options, allowed=[algorithm])
+    # Of what is left of a filter without the taps that meet nothing, Winograd may have no tile.
+    assert plan.algorithm == algorithm or algorithm == "winograd" or not plan.cost
+    for name, arguments, more in calls:
+        with conv.allow(algorithm):
+            ours = getattr(kernels.cpu, name)(*arguments, **options, **more)
+        theirs = getattr(reference, name)(*arguments, **options, **more)
+        assert_close(ours, theirs, 10_000 * w.size)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_algorithm_that_is_allowed_alone_is_the_one_that_runs(algorithm, monkeypatch):
+    module, ran = conv.ALGORITHMS[algorithm], []
+    inner = module.conv2d
+    monkeypatch.setattr(module, "conv2d", lambda *a, **k: ran.append(algorithm) or inner(*a, **k))
     with conv.allow(algorithm):
-        ours = [
-            kernels.cpu.conv2d(x, w, b, **options),
-            kernels.cpu.conv2d(x, w, b, **options, activation="relu"),
-            kernels.cpu.conv2d_input_grad(y, w, x.shape[2:], **options),
-            kernels.cpu.conv2d_weight_grad(y, x, w.shape[2:], **options),
-        ]
-    for one, other in zip(ours, expected, strict=True):
-        assert_close(one, other, 10_000 * w.size)
+        kernels.cpu.conv2d(
+            np.ones((2, 8, 12, 12)), np.ones((4, 8, 3, 3)), None,
+            stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1,
+        )  # fmt: skip
+    assert ran == [algorithm]
 
 
 def test_the_plan_tells_what_was_chosen_and_what_it_costs():
@@ -103,6 +131,10 @@ def test_an_unknown_algorithm_is_refused():
         conv.plan((1, 1, 8, 8), (1, 1, 3, 3), allowed=["fast"])
     with pytest.raises(ValueError, match="'fast' is none of direct"), conv.allow("fast"):
         pass
+    with pytest.raises(ValueError, match="no algorithm is allowed"), conv.allow():
+        pass
+    with pytest.raises(ValueError, match="work is 'grad'; it must be one of output"):
+        conv.plan((1, 1, 8, 8), (1, 1, 3, 3), work="grad")
 
 
 VECTORS = """

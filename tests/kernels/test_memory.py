@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 from minicnn.kernels import memory
 
 import minicnn as mc
-from minicnn import nn, ops, optim
+from minicnn import kernels, nn, ops, optim
 
 SHAPE = (3, 100_000)
 
@@ -132,10 +133,32 @@ def test_a_long_training_takes_no_more_memory_than_its_first_steps(monkeypatch):
     assert last == first
 
 
+def test_what_cannot_be_had_leaves_no_trace_in_the_figures():
+    before = figures()
+    with pytest.raises(MemoryError):
+        memory.empty((1 << 50,), np.float32)
+    assert figures()["in_use"] == before["in_use"]
+    assert figures()["peak"] == before["peak"]
+
+
+def test_threads_that_wait_keep_no_array(monkeypatch):
+    from minicnn.kernels.cpu import parallel
+
+    monkeypatch.setattr(parallel, "LEAST", 1)
+    monkeypatch.setattr("minicnn.kernels.threads._count", 2)
+    start = figures()["in_use"]
+    for _ in range(5):
+        kernels.cpu.relu(memory.zeros(SHAPE, np.float32))
+    end = time.monotonic() + 5
+    while figures()["in_use"] > start and time.monotonic() < end:
+        time.sleep(0.01)
+    assert figures()["in_use"] == start
+
+
 def test_a_child_that_forks_can_allocate():
     script = """
 import os, numpy as np, warnings
-from minicnn import nn, ops, optim
+from minicnn import kernels, nn, ops, optim
 from minicnn.kernels import memory
 warnings.simplefilter("ignore")
 memory._lock.acquire()  # as if another thread were just allocating
