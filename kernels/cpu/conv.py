@@ -227,7 +227,7 @@ def _sums(rows, totals, start, stop):
         totals[c] = total
 
 
-def _output(x, w, b, shape, activation, **ready):
+def _output(x, w, b, shape, activation):
     """Convolve to the windows of a shape; more may fit."""
     y = memory.empty((shape.n, shape.o, *shape.windows), x.dtype)
     (rows, cols), shape = _trimmed(shape)
@@ -235,8 +235,7 @@ def _output(x, w, b, shape, activation, **ready):
         y[...] = 0 if b is None else b[:, None, None]
         return y if activation is None else np.maximum(y, 0, out=y)
     algorithm, shape, x, w, to = _chosen(shape, "output", x, w[:, :, rows, cols], y)
-    options = algorithm.options(shape, "output")
-    algorithm.conv2d(x, w, b, to, activation == "relu", **options, **ready)
+    algorithm.conv2d(x, w, b, to, activation == "relu", **algorithm.options(shape, "output"))
     return y
 
 
