@@ -83,6 +83,26 @@ class Branches(nn.Module):
         return ops.relu(self.norm(y)) + y
 
 
+class Modulated(nn.Module):
+    """The gain of batch norm depends on the input."""
+
+    def __init__(self):
+        self.conv, self.norm = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y, gain = self.conv(x), x.mean() + self.norm.weight
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        return ops.batch_norm(y, mean, variance, gain, self.norm.bias)
+
+
+def test_a_batch_norm_that_depends_on_the_input_stays():
+    model, x = awake(Modulated()), noise(2, 2, 8, 8)
+    fast = nn.fuse(model)
+    with mc.no_grad():
+        np.testing.assert_allclose(fast(x).data, model(mc.Tensor(x)).data, atol=1e-5)
+    assert "batch_norm_inference" in names(fast)
+
+
 def test_what_others_need_is_left_alone():
     model, x = awake(Branches()), noise(2, 2, 8, 8)
     fast = nn.fuse(model)

@@ -7,7 +7,7 @@ product takes its rows from the image, through a table of where they begin. The 
 the end of one row of windows and the start of the next are computed in vain.
 
 In small images those are too many. There a panel of columns that stays in the cache is gathered
-first, multiplied by all filters, and forgotten (`gathered`): the implicit im2col of Chetlur et al.,
+first, multiplied by all filters, and forgotten: the implicit im2col of Chetlur et al.,
 "cuDNN: efficient primitives for deep learning", 2014, section 3.1.
 """
 

@@ -213,6 +213,9 @@ def _with_followers(steps, number, output):
         if len(users) != 1:
             break
         (user,), convolution = users, steps[number]
+        others = *convolution.inputs[1:], *user.inputs[1:]
+        if any(isinstance(other, _Result) for other in others):
+            break  # filters, or a batch norm, that depend on the input
         if user.name == "reshape" and user.shape[:2] == convolution.shape[:2]:
             end = user.output  # the channels are still where they were
             continue
