@@ -1,127 +1,199 @@
-"""One kernel on all cores: compiled functions on threads of Python's own.
+"""One kernel on all cores.
 
-Compiled functions let go of the interpreter, so they run side by side. Numba has threads too, but
-one of its layers (omp) kills a child that forks, as data loaders do, and another (workqueue) aborts
-the process where two Python threads call it at once.
+`parallel` makes of a function over a range of items a kernel that several threads share. No two
+parts of the range write to the same place, and no item depends on what part it falls into. So
+results are the same, bit for bit, for any number of threads.
 
-No two parts write to the same place, and no item depends on what part it falls into. So results are
-the same, bit for bit, for any number of threads.
-
-A thread that is woken begins on the processor of the one that woke it, and Linux may take 50 ms to
-move it elsewhere, while both have half of one processor: so helpers move away by themselves.
-
-The caller works too, and takes part after part. A helper that wakes up late, or is busy with
-another caller, finds less to do or nothing; nobody waits for it. `concurrent.futures`, where the
-caller sleeps until all is done, took 50 to 150 us more for every kernel.
+Numba has threads too, but one of its layers (omp) kills a child that forks, as data loaders do, and
+another (workqueue) aborts the process where two Python threads call it at once. So helpers are
+threads of Python's own, that spend their time in `team`. One that sleeps is woken, and joins late
+or not at all; nobody waits for it.
 """
 
+import atexit
 import contextlib
 import ctypes
+import inspect
 import os
 import threading
-from itertools import pairwise
+import time
+from functools import update_wrapper
 from queue import SimpleQueue
 from typing import Any
 
-from ..threads import get_num_threads
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-# In twice the time that it takes to wake another thread a core moves so much memory.
-LEAST = 1 << 19  # [elements]
+from ..threads import get_num_threads
+from .compiled import compiled
+from .team import STOP, help, new_state, share
+
+# Whoever has fewer numbers is done before a helper has begun.
+LEAST = 1 << 14  # [elements]
 # As many multiply-adds take as long as one of these elements.
 WORK = 32
 
 _C: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _MOVABLE = hasattr(os, "sched_setaffinity") and hasattr(_C, "sched_getcpu")
 
-_helpers: list[threading.Thread] = []
-_jobs: SimpleQueue = SimpleQueue()
-_starting = threading.Lock()
+
+class Parallel:
+    """A kernel over a range of items; see `parallel`."""
+
+    def __init__(self, function, **options):
+        update_wrapper(self, function)
+        self.kernel = compiled(**options)(function)
+        self._launch = _launcher(self.kernel)
+
+    def __call__(self, *arguments, count, elements, workers=None):
+        """Do all items.
+
+        Parameters
+        ----------
+        arguments
+            What the kernel takes, up to `worker` or `start`.
+        count : int
+            How many items there are.
+        elements : int
+            How many numbers all items hold together: says whether a second thread is worth it.
+        workers : int, optional
+            How many workers there is room for, where the kernel has rooms for each.
+        """
+        threads = workers or get_num_threads()
+        state = _team.ready(min(threads, count) if elements >= LEAST else 1)
+        if self._launch(*state, count, arguments):
+            raise MemoryError(f"{self.__name__}: no memory for what it needs aside")
+
+
+def parallel(**options):
+    """Return a decorator: a compiled kernel whose items several threads share.
+
+    The last arguments of the function are the range of items, `start` and `stop`; before them may
+    stand `worker`, the number of the thread that does them, for a kernel that has a room for each.
+    """
+    return lambda function: Parallel(function, **options)
 
 
 def in_parts(function, count, elements):
-    """Call `function(start, stop)` for parts of `range(count)`, on several threads if it pays.
+    """Call a function(start, stop) of Python's, which spends its time in compiled code, alike."""
+    errors = []
 
-    Parameters
-    ----------
-    function : callable
-        Spends its time in compiled code.
-    count : int
-        How many items there are, of which parts may be done apart.
-    elements : int
-        How many numbers all items hold together: says whether a second thread is worth it.
+    @ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * 4)
+    def task(block, start, stop, worker):
+        try:
+            function(start, stop)
+        except BaseException as error:
+            errors.append(error)
+        return 0
+
+    state = _team.ready(min(get_num_threads(), count) if elements >= LEAST else 1)
+    share(*state, count, ctypes.cast(task, ctypes.c_void_p).value, 0)
+    if errors:
+        raise errors[0]
+
+
+def _launcher(kernel):
+    """Return the compiled function that has a team do a kernel."""
+    function = kernel.py_func
+
+    def launch(state, threads, count, arguments):
+        task, block = _task(kernel, arguments)
+        return share(state, threads, count, task, block)
+
+    # It is kept on disk by the name of the kernel, beside it.
+    launch.__module__, launch.__qualname__ = function.__module__, f"{function.__qualname__}_launch"
+    place = {name: getattr(function.__code__, name) for name in ("co_filename", "co_firstlineno")}
+    launch.__code__ = launch.__code__.replace(**place)
+    launch = compiled()(launch)
+    launch._cache._py_func = function
+    return launch
+
+
+@intrinsic
+def _task(typing, kernel, arguments):
+    """Return the addresses of a function of `team.share`'s, and of the block that it gets.
+
+    The function takes the arguments from the block, and calls the kernel for a part of its items.
     """
-    threads = min(get_num_threads(), count, elements // LEAST + 1)
-    if threads < 2:
-        function(0, count)
-        return
-    # Twice as many parts as threads: another program may hold up one of them.
-    parts = min(2 * threads, count)
-    job = _Job(function, [part * count // parts for part in range(parts + 1)])
-    for _ in range(_available(threads - 1)):
-        _jobs.put(job)
-    job.run()
-    job.wait()
+    word = types.int64
+    takes = len(inspect.signature(kernel.dispatcher.py_func).parameters) - len(arguments)
+    call = kernel.get_call_type(typing, (*arguments, *[word] * takes), {})
+    found = kernel.dispatcher.get_compile_result(call)
+    signature = types.UniTuple(word, 2)(kernel, arguments)
+
+    def generate(context, builder, signature, values):
+        number = ir.IntType(64)
+        kind = ir.FunctionType(ir.IntType(32), [number] * 4)
+        task = ir.Function(builder.module, kind, builder.function.name + ".task")
+        task.linkage = "internal"
+        kept = cgutils.alloca_once_value(builder, values[1])
+
+        inside = ir.IRBuilder(task.append_basic_block())
+        block, *part, worker = task.args
+        packed = inside.load(inside.inttoptr(block, kept.type))
+        given = cgutils.unpack_tuple(inside, packed)
+        last = [worker, *part][-takes:]
+        function = context.declare_function(builder.module, found.fndesc)
+        status, _ = context.call_conv.call_function(
+            inside, function, call.return_type, call.args, [*given, *last]
+        )
+        inside.ret(inside.zext(status.is_error, ir.IntType(32)))
+        context.add_linking_libs([found.library])
+        addresses = [builder.ptrtoint(place, number) for place in (task, kept)]
+        return context.make_tuple(builder, signature.return_type, addresses)
+
+    return signature, generate
 
 
-class _Job:
-    """A function and the parts that nobody has taken yet."""
+class _Helper:
+    """A thread that works for the team, or sleeps until it is woken."""
 
-    def __init__(self, function, cuts):
-        self._function, self._parts = function, iter(list(pairwise(cuts)))
-        self._lock, self._idle = threading.Lock(), threading.Event()
-        self._running, self._error = 0, None
-        self.processor = _processor()
+    def __init__(self, state, number):
+        self._state, self._number, self._bell = state, number, SimpleQueue()
+        self.is_asleep = False
+        threading.Thread(target=self._run, name=f"minicnn {number}", daemon=True).start()
 
-    def run(self):
-        """Do part after part until none is left."""
-        while (part := self._take()) is not None:
-            try:
-                self._function(*part)
-            except BaseException as error:
-                self._error = self._error or error
-            with self._lock:
-                self._running -= 1
-                if not self._running:
-                    self._idle.set()
+    def wake(self, processor):
+        """Let it look for jobs again, on another processor than this one."""
+        self.is_asleep = False
+        self._bell.put(processor)
 
-    def wait(self):
-        """Wait for the parts that others are doing; raise the error of any part."""
+    def _run(self):
         while True:
-            with self._lock:
-                if not self._running:
-                    break
-                self._idle.clear()
-            self._idle.wait()
-        if self._error is not None:
-            raise self._error
-
-    def _take(self):
-        with self._lock:
-            part = None if self._error else next(self._parts, None)
-            self._running += part is not None
-            return part
+            help(self._state, self._number)
+            self.is_asleep = True
+            _leave(self._bell.get())
 
 
-def _available(count):
-    """Return how many helpers there are, at most `count`; start those that are missing."""
-    if len(_helpers) < count:
-        with _starting:
-            while len(_helpers) < count:
-                helper = threading.Thread(target=_help, args=(_jobs,), name="minicnn", daemon=True)
-                try:
-                    helper.start()
-                except RuntimeError:
-                    break  # the interpreter is about to exit
-                _helpers.append(helper)
-    return min(len(_helpers), count)
+class _Team:
+    """The helpers, and what they share with those who give out jobs."""
 
+    def __init__(self):
+        self._state, self._helpers, self._starting = new_state(), [], threading.Lock()
 
-def _help(jobs):
-    while True:
-        job = jobs.get()
-        _leave(job.processor)
-        job.run()
-        del job  # and with it the arrays that it worked on
+    def ready(self, threads):
+        """Return the state, and with how many threads a job can be done; wake the helpers."""
+        if threads < 2:
+            return self._state, 1
+        if len(self._helpers) < threads - 1:
+            self._start(threads - 1)
+        for helper in self._helpers[: threads - 1]:
+            if helper.is_asleep:
+                helper.wake(_processor())
+        return self._state, min(threads, 1 + len(self._helpers))
+
+    def stop(self):
+        """Wait until no helper is in machine code: it goes before they do."""
+        self._state[STOP] = 1
+        while not all(helper.is_asleep for helper in self._helpers):
+            time.sleep(0)
+
+    def _start(self, count):
+        with self._starting, contextlib.suppress(RuntimeError):  # the interpreter is about to exit
+            while len(self._helpers) < count:
+                self._helpers.append(_Helper(self._state, 1 + len(self._helpers)))
 
 
 def _processor():
@@ -130,7 +202,11 @@ def _processor():
 
 
 def _leave(processor):
-    """Move this thread to another processor if it is on this one."""
+    """Move this thread to another processor if it is on this one.
+
+    A thread that is woken begins on the processor of the one that woke it, and Linux may take 50 ms
+    to move it elsewhere, while both have half of one processor.
+    """
     if processor is None or _processor() != processor:
         return
     others = os.sched_getaffinity(os.getpid()) - {processor}
@@ -141,10 +217,11 @@ def _leave(processor):
 
 def _start_anew():
     """A child that forked has none of its parent's threads."""
-    global _jobs, _starting
-    _helpers.clear()
-    _jobs, _starting = SimpleQueue(), threading.Lock()
+    global _team
+    _team = _Team()
 
 
+_team = _Team()
+atexit.register(lambda: _team.stop())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)
