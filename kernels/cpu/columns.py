@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import memory
 from .compiled import compiled
-from .parallel import in_parts
+from .parallel import parallel
 from .tile import ROWS, columns
 from .vectors import copy
 
@@ -140,11 +140,11 @@ def laid_out(x, windows, layout):
     size = planes * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     source, flat = memory.empty((size + columns(x.dtype),), x.dtype), x.reshape(-1)
     source[size:] = 0
-    in_parts(lambda start, stop: _lay_out(flat, source, windows, layout, start, stop), planes, size)
+    _lay_out(flat, source, windows, layout, count=planes, elements=size)
     return source
 
 
-@compiled()
+@parallel()
 def _lay_out(x, target, windows, layout, start, stop):
     """Copy some planes, with their padding, their pixels dealt out by the stride."""
     h, w, stride = windows.h, windows.w, windows.stride_w

@@ -15,8 +15,7 @@ import numpy as np
 from .. import memory
 from ..geometry import output_size
 from . import conv_direct, conv_fft, conv_winograd
-from .compiled import compiled
-from .parallel import in_parts
+from .parallel import parallel
 from .winograd_filters import transform_filters
 
 ALGORITHMS = {"direct": conv_direct, "winograd": conv_winograd, "fft": conv_fft}
@@ -208,11 +207,11 @@ def conv2d_bias_grad(dy):
     """Return the gradient (o,) of the bias of `conv2d` and of `conv_transpose2d`."""
     db = np.empty(dy.shape[1], dy.dtype)
     rows = np.ascontiguousarray(dy).reshape(*dy.shape[:2], dy.shape[2] * dy.shape[3])
-    in_parts(lambda start, stop: _sums(rows, db, start, stop), len(db), dy.size)
+    _sums(rows, db, count=len(db), elements=dy.size)
     return db
 
 
-@compiled(fastmath={"reassoc", "nsz"})
+@parallel(fastmath={"reassoc", "nsz"})
 def _sums(rows, totals, start, stop):
     """Sum up channels in vectors, but not so much at a time that their rounding would show."""
     n, _, size = rows.shape

@@ -28,8 +28,9 @@ from .columns import (
     steps,
     windows_of,
 )
+from ..threads import get_num_threads
 from .compiled import compiled
-from .parallel import WORK, in_parts
+from .parallel import WORK, parallel
 from .product import multiply_flat, multiply_upright
 from .tile import ROWS, columns, multiply_rows
 from .vectors import in_vectors, transpose
@@ -40,6 +41,8 @@ PANEL = 192
 CACHED = 160_000
 # Positions whose products a weight gradient sums up before it adds them to what it has.
 POSITIONS = 256
+# So many terms of it are done at once, at most: their sums stay in the cache.
+STRIP = 16 * ROWS
 
 
 class Places(NamedTuple):
@@ -122,45 +125,34 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
         multiply_flat(np.ascontiguousarray(dy[..., 0, 0].T), x[..., 0, 0], dw[..., 0, 0])
         return
     dw.fill(0)
-    windows = windows_of(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups)
-    windows = flattened(windows)
+    windows = flattened(windows_of(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups))
     outputs, terms, tiles = len(dw) // groups, dw[0].size, -(-dw[0].size // ROWS)
     layout = layout_of(windows, outputs)
     # A small gradient is summed up in several parts of the batch, for several threads to do.
     # Their number depends on the sizes alone, and so does the result.
     parts = 1 if tiles >= 8 else max(1, min(8, dy[:, 0].size // (4 * POSITIONS)))
+    strip = min(max(tiles // 8, 1) * ROWS, STRIP) if parts == 1 else tiles * ROWS
+    strips = -(-terms // strip)
     partial = dw[None] if parts == 1 else memory.zeros((parts, *dw.shape), dw.dtype)
+    workers, room = get_num_threads(), -(-outputs // columns(dw.dtype)) * columns(dw.dtype)
+    rooms = [
+        memory.empty((workers, 0 if layout.phases_h else strip * POSITIONS), dw.dtype),
+        memory.empty((workers, (strip + ROWS) * room), dw.dtype),
+    ]
     for x_some, dy_some in chunks(windows, layout, x, dy):
         source = laid_out(x_some, windows, layout)
-        arrays = dy_some.reshape(-1), source, partial.reshape(-1), starts_of(windows, layout)
-        blocks = _blocks(windows, layout, len(x_some), POSITIONS)
-
-        def some(start, stop, arrays=arrays, blocks=blocks):
-            rows = min(terms, (stop - start) * ROWS) if parts == 1 else terms
-            room = -(-outputs // columns(dw.dtype)) * columns(dw.dtype)
-            rooms = [
-                memory.zeros((0 if layout.phases_h else rows * POSITIONS,), dw.dtype),
-                memory.zeros((POSITIONS * room,), dw.dtype),
-                memory.empty(((rows + ROWS) * room,), dw.dtype),
-            ]
-            if parts == 1:
-                for group, k, last in _cut(start, stop, tiles):
-                    terms_of = k * ROWS, min(last * ROWS, terms)
-                    _weight_grad(
-                        *arrays, windows, layout, group, outputs, 0, *terms_of, 0, *blocks, *rooms
-                    )
-                return
-            for item in range(start, stop):
-                part, group = divmod(item, groups)
-                count = blocks[0]
-                between = part * count // parts, (part + 1) * count // parts
-                _weight_grad(
-                    *arrays, windows, layout, group, outputs, part * dw.size, 0, terms, *between,
-                    *blocks[1:], *rooms,
-                )  # fmt: skip
-
-        work = dy_some.size * terms // WORK
-        in_parts(some, groups * (tiles if parts == 1 else parts), work)
+        count, *blocks = _blocks(windows, layout, len(x_some), POSITIONS)
+        slopes = memory.empty((groups * count * POSITIONS * room,), dw.dtype)
+        flat = dy_some.reshape(-1)
+        _stand_upright(
+            flat, windows, layout, outputs, slopes, room, count, *blocks, count=groups * count,
+            elements=dy_some.size,
+        )  # fmt: skip
+        _weight_grad(
+            source, starts_of(windows, layout), slopes, partial.reshape(-1), windows, layout,
+            outputs, parts, strip, strips, room, count, *blocks, *rooms,
+            count=groups * parts * strips, elements=dy_some.size * terms // WORK, workers=workers,
+        )  # fmt: skip
     if parts > 1:
         np.sum(partial, axis=0, out=dw)
 
@@ -185,25 +177,21 @@ def _convolve(x, w, b, y, activation, windows, places):
     turns = -(-outputs // rows)
     bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
     filters = w.reshape(-1), np.arange(len(w)) * terms, bias
+    workers = get_num_threads()
+    rooms = [
+        memory.empty((workers, (rows + ROWS) * panel), x.dtype),
+        memory.empty((workers, 0 if layout.phases_h else min(terms, TERMS) * panel), x.dtype),
+    ]
     for x_some, y_some in chunks(windows, layout, x, y):
         source = laid_out(x_some, windows, layout)
-        arrays = source, starts_of(windows, layout), *filters, y_some.reshape(-1)
         count, *blocks = _blocks(windows, layout, len(x_some), panel)
-
-        def some(start, stop, arrays=arrays, count=count, blocks=blocks):
-            sums = memory.empty(((rows + ROWS) * panel,), x.dtype)
-            gathered = memory.empty((min(terms, TERMS) * panel,), x.dtype)
-            for turn, first, last in _cut(start, stop, count):
-                group, turn = divmod(turn, turns)
-                row = turn * rows
-                filters = group * outputs + row, min(rows, outputs - row)
-                _products(
-                    *arrays, activation, windows, layout, places, group, *filters, sums, gathered,
-                    panel, first, last, *blocks,
-                )  # fmt: skip
-
-        work = len(x_some) * windows.oh * windows.ow * len(w) * terms // WORK
-        in_parts(some, count * turns * windows.groups, work)
+        _products(
+            source, starts_of(windows, layout), *filters, y_some.reshape(-1), activation, windows,
+            layout, places, outputs, rows, turns, panel, count, *blocks, *rooms,
+            count=count * turns * windows.groups,
+            elements=y_some[:, :, 0, 0].size * windows.oh * windows.ow * terms // WORK,
+            workers=workers,
+        )  # fmt: skip
 
 
 def _taps(phase, size, kernel, stride, padding, dilation):
@@ -240,45 +228,38 @@ def _even(blocks, tile):
     return -(-(extent - gap) // in_a_run // tile) * tile
 
 
-def _cut(start, stop, length):
-    """Yield (which, first, last) of the pieces of a range in a sequence of pieces."""
-    while start < stop:
-        which, first = divmod(start, length)
-        last = min(length, first + stop - start)
-        yield which, first, last
-        start += last - first
-
-
-@compiled()
+@parallel()
 def _products(
-    source, starts, w, w_starts, bias, y, activation, windows, layout, places, group, filter0, rows,
-    sums, gathered, panel, block0, block1, in_a_run, extent, gap,
+    source, starts, w, w_starts, bias, y, activation, windows, layout, places, outputs, rows, turns,
+    panel, blocks, in_a_run, extent, gap, sums, gathered, worker, start, stop,
 ):  # fmt: skip
     """Make the results of some filters at some blocks of positions."""
     terms = windows.c * windows.kh * windows.kw
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     panel_starts = np.arange(TERMS) * panel
-    if not layout.phases_h:
-        gathered[:] = 0
-    for block in range(block0, block1):
-        run, start = block // in_a_run, block % in_a_run * panel
-        stop = min(start + panel, extent - gap)
+    sums, gathered = sums[worker], gathered[worker]
+    for item in range(start, stop):
+        turn, block = item // blocks, item % blocks
+        group, first = turn // turns, turn % turns * rows
+        count, filter0 = min(rows, outputs - first), group * outputs + first
+        run, p0 = block // in_a_run, block % in_a_run * panel
+        p1 = min(p0 + panel, extent - gap)
         for k in range(0, terms, TERMS):
-            count = min(TERMS, terms - k)
+            some = min(TERMS, terms - k)
             if layout.phases_h:
-                first = (run * windows.groups + group) * windows.c * plane + start
+                origin = (run * windows.groups + group) * windows.c * plane + p0
                 multiply_rows(
-                    w, k, w_starts, filter0, rows, source, first, starts, k, count, sums, panel,
-                    stop - start, k == 0,
+                    w, k, w_starts, filter0, count, source, origin, starts, k, some, sums, panel,
+                    p1 - p0, k == 0,
                 )  # fmt: skip
             else:
-                gather(source, windows, group, k, k + count, start, stop, gathered, panel)
+                gather(source, windows, group, k, k + some, p0, p1, gathered, panel)
                 multiply_rows(
-                    w, k, w_starts, filter0, rows, gathered, 0, panel_starts, 0, count, sums, panel,
-                    stop - start, k == 0,
+                    w, k, w_starts, filter0, count, gathered, 0, panel_starts, 0, some, sums, panel,
+                    p1 - p0, k == 0,
                 )  # fmt: skip
-        positions = run * extent + start, run * extent + stop
-        _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, places, positions)
+        positions = run * extent + p0, run * extent + p1
+        _place(sums, panel, filter0, count, bias, y, activation, windows, layout, places, positions)
 
 
 @compiled()
@@ -309,39 +290,56 @@ def _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, pla
         position += count
 
 
-@compiled()
+@parallel()
 def _weight_grad(
-    dy, source, dw, starts, windows, layout, group, outputs, dw0, k0, k1, block0, block1, in_a_run,
-    extent, gap, gathered, slopes, sums,
+    source, starts, slopes, dw, windows, layout, outputs, parts, strip, strips, room, blocks,
+    in_a_run, extent, gap, gathered, sums, worker, start, stop,
 ):  # fmt: skip
-    """Add what some blocks of positions give to terms k0 to k1 of the filters of a group.
+    """Add what parts of the batch give to strips of terms of the filters.
 
     The rows of columns are multiplied by the slopes, which stand upright: (positions, outputs).
     """
-    terms, rows = windows.c * windows.kh * windows.kw, k1 - k0
+    terms = windows.c * windows.kh * windows.kw
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
-    room = in_vectors(outputs, dy)
-    slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(rows) * POSITIONS
-    for block in range(block0, block1):
-        run, start = block // in_a_run, block % in_a_run * POSITIONS
-        stop = min(start + POSITIONS, extent - gap)
-        positions = run * extent + start, run * extent + stop
-        _upright(dy, windows, layout, group, outputs, positions, slopes, room)
-        fresh = block == block0
-        if layout.phases_h:
-            first = (run * windows.groups + group) * windows.c * plane + start
-            multiply_rows(
-                source, first, starts, k0, rows, slopes, 0, slope_starts, 0, stop - start, sums,
-                room, outputs, fresh,
-            )  # fmt: skip
-        else:
-            gather(source, windows, group, k0, k1, start, stop, gathered, POSITIONS)
-            multiply_rows(
-                gathered, 0, panel_starts, 0, rows, slopes, 0, slope_starts, 0, stop - start, sums,
-                room, outputs, fresh,
-            )  # fmt: skip
-    if block1 > block0:
-        _add_upright(sums, room, rows, dw, dw0 + group * outputs * terms + k0, terms, outputs)
+    slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(strip) * POSITIONS
+    gathered, sums = gathered[worker], sums[worker]
+    for item in range(start, stop):
+        k0, rest = item % strips * strip, item // strips
+        part, group = rest // windows.groups, rest % windows.groups
+        rows = min(strip, terms - k0)
+        first, last = part * blocks // parts, (part + 1) * blocks // parts
+        for block in range(first, last):
+            run, p0 = block // in_a_run, block % in_a_run * POSITIONS
+            p1 = min(p0 + POSITIONS, extent - gap)
+            upright = (group * blocks + block) * POSITIONS * room
+            if layout.phases_h:
+                origin = (run * windows.groups + group) * windows.c * plane + p0
+                multiply_rows(
+                    source, origin, starts, k0, rows, slopes, upright, slope_starts, 0, p1 - p0,
+                    sums, room, outputs, block == first,
+                )  # fmt: skip
+            else:
+                gather(source, windows, group, k0, k0 + rows, p0, p1, gathered, POSITIONS)
+                multiply_rows(
+                    gathered, 0, panel_starts, 0, rows, slopes, upright, slope_starts, 0, p1 - p0,
+                    sums, room, outputs, block == first,
+                )  # fmt: skip
+        if last > first:
+            to = (part * windows.groups + group) * outputs * terms + k0
+            _add_upright(sums, room, rows, dw, to, terms, outputs)
+
+
+@parallel()
+def _stand_upright(
+    dy, windows, layout, outputs, slopes, room, blocks, in_a_run, extent, gap, start, stop
+):
+    """Copy blocks of the slopes of each group as (positions, outputs); 0 in the gaps."""
+    for item in range(start, stop):
+        group, block = item // blocks, item % blocks
+        run, p0 = block // in_a_run, block % in_a_run * POSITIONS
+        positions = run * extent + p0, run * extent + min(p0 + POSITIONS, extent - gap)
+        upright = slopes[item * POSITIONS * room :]
+        _upright(dy, windows, layout, group, outputs, positions, upright, room)
 
 
 @compiled()

@@ -8,14 +8,14 @@ import numpy as np
 
 from .. import memory
 from .compiled import compiled
-from .parallel import in_parts
+from .parallel import parallel
 from .tile import ROWS, columns, multiply
 from .vectors import copy, in_vectors, transpose
 
 # Terms by columns of a block, which stays in the cache while rows pass by [elements].
 BLOCK = 32_768
 TERMS = 256
-# As many multiply-adds take as long as what `in_parts` takes for one number; weights come slowly.
+# As many multiply-adds take as long as one number of `parallel`; weights come slowly.
 WORK = 8
 
 
@@ -28,14 +28,10 @@ def multiply_upright(x, w, b, y):
         some_x, some_y = x[start : start + width], y[start : start + width]
         upright = memory.zeros((terms * width,), x.dtype)
         _stand_up(some_x.reshape(-1), len(some_x), terms, upright, width)
-        arrays = w.reshape(-1), upright, bias, some_y.reshape(-1)
-
-        sizes = len(some_x), width, terms
-
-        def some(first, last, arrays=arrays, sizes=sizes):
-            _rows(*arrays, *sizes, first * ROWS, min(last * ROWS, len(w)))
-
-        in_parts(some, -(-len(w) // ROWS), len(some_x) * w.size // WORK)
+        _rows(
+            w.reshape(-1), upright, bias, some_y.reshape(-1), len(some_x), width, terms,
+            count=-(-len(w) // ROWS), elements=len(some_x) * w.size // WORK,
+        )  # fmt: skip
 
 
 def multiply_flat(a, b, c):
@@ -43,14 +39,12 @@ def multiply_flat(a, b, c):
     (rows, terms), width = a.shape, b.shape[1]
     tile = columns(a.dtype)
     panel = max(1, min(BLOCK // min(terms, TERMS) // tile, 16)) * tile
-    arrays = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     # Rows are cut too where there are many; no sum depends on either cut.
-    blocks, strips = -(-width // panel), -(-rows // 64)
-
-    def some(start, stop):
-        _panels(*arrays, rows, terms, width, panel, strips, start, stop)
-
-    in_parts(some, blocks * strips, rows * b.size // WORK)
+    strips = -(-rows // 64)
+    _panels(
+        a.reshape(-1), b.reshape(-1), c.reshape(-1), rows, terms, width, panel, strips,
+        count=-(-width // panel) * strips, elements=rows * b.size // WORK,
+    )  # fmt: skip
 
 
 @compiled()
@@ -63,9 +57,10 @@ def _stand_up(x, n, terms, upright, width):
             transpose(upright, k * width + i, width, x, i * terms + k, terms, high, wide)
 
 
-@compiled()
-def _rows(w, upright, bias, y, n, width, terms, row0, row1):
-    """Make some columns of y (n, outputs) from their rows of w (outputs, terms)."""
+@parallel()
+def _rows(w, upright, bias, y, n, width, terms, start, stop):
+    """Make some columns of y (n, outputs) from their rows of w (outputs, terms), tile by tile."""
+    row0, row1 = start * ROWS, min(stop * ROWS, len(bias))
     outputs, lanes = len(bias), in_vectors(1, w)
     at_once, block = 8 * ROWS, max(TERMS, BLOCK // width)
     sums = np.empty((at_once + ROWS) * width, w.dtype)
@@ -87,7 +82,7 @@ def _rows(w, upright, bias, y, n, width, terms, row0, row1):
                         y[to + t] = laid[s * lanes + t] + bias[row + o + t]
 
 
-@compiled()
+@parallel()
 def _panels(a, b, c, rows, terms, width, panel, strips, start, stop):
     """Make some panels of c (rows, width), each in strips of rows."""
     strip = (rows + strips - 1) // strips
