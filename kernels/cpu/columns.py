@@ -14,7 +14,7 @@ from .. import memory
 from .compiled import compiled
 from .parallel import parallel
 from .tile import ROWS, columns
-from .vectors import copy
+from .vectors import copy, in_vectors
 
 # So many padded images are laid out at once, or a single one [elements].
 IMAGES = 1 << 22
@@ -104,9 +104,17 @@ def steps(windows, layout, outputs):
     half = ROWS // 2
     product = -(-outputs // half) * half * windows.c * windows.kh * windows.kw * windows.oh
     if layout.phases_h:
-        return product * layout.pitch + 8 * layout.size(windows)
+        return product * layout.pitch + (8 * layout.size(windows) if is_copied(windows, layout) else 0)
     gather = 190 / windows.ow + (3 if windows.stride_w == 1 else 16)
     return product * windows.ow * (1 + gather / outputs)
+
+
+def is_copied(windows, layout):
+    """Return whether images are laid out in memory of their own, and do not lie so already."""
+    steps = windows.stride_h, windows.stride_w
+    padding = windows.top, windows.left
+    same = (windows.h, windows.w) == (layout.rows, layout.pitch)
+    return layout.phases_h > 0 and not (same and steps == (1, 1) and padding == (0, 0))
 
 
 @lru_cache(maxsize=1024)
@@ -126,15 +134,15 @@ def starts_of(windows, layout):
 def chunks(windows, layout, *arrays):
     """Yield the arrays (n, ...) for as many images at a time as are laid out at once."""
     count = len(arrays[0])
-    if layout.phases_h:
+    if is_copied(windows, layout):
         count = max(1, IMAGES // (windows.groups * layout.size(windows)))
     for start in range(0, len(arrays[0]), max(count, 1)):
         yield [array[start : start + count] for array in arrays]
 
 
 def laid_out(x, windows, layout):
-    """Return the images in this layout, flat, with room for the last vectors."""
-    if not layout.phases_h:
+    """Return the images in this layout, flat; with room for the last vectors, if they are copied."""
+    if not is_copied(windows, layout):
         return x.reshape(-1)
     planes = len(x) * windows.groups * windows.c
     size = planes * layout.phases_h * layout.phases_w * layout.rows * layout.pitch
@@ -189,16 +197,21 @@ def _deal(padded, stride, phases, target, first, step, pitch):
 
 
 @compiled()
-def gather(x, windows, group, k0, k1, p0, p1, panel, width):
-    """Copy what terms k0 to k1 see at positions p0 to p1 into the rows of a panel."""
-    h, w, kh, kw, ow = windows.h, windows.w, windows.kh, windows.kw, windows.ow
-    stride = windows.stride_w
-    size = windows.oh * ow
+def gather(x, windows, pitch, group, k0, k1, p0, p1, panel, width):
+    """Copy what terms k0 to k1 see at positions p0 to p1 into the rows of a panel.
+
+    A row of windows has `pitch` positions. In whole vectors, what comes after p1 is 0.
+    """
+    h, w, kh, kw = windows.h, windows.w, windows.kh, windows.kw
+    stride, size = windows.stride_w, windows.oh * pitch
+    if (p1 - p0) % in_vectors(1, x):
+        for to in range(0, (k1 - k0) * width, width):
+            panel[to + p1 - p0 : to + in_vectors(p1 - p0, x)] = 0
     position = p0
     while position < p1:
         image, pixel = position // size, position % size
-        i, j = pixel // ow, pixel % ow
-        count = min(ow - j, p1 - position)
+        i, j = pixel // pitch, pixel % pitch
+        count = min(pitch - j, p1 - position)
         top, left = i * windows.stride_h - windows.top, j * stride - windows.left
         channel, tap = k0 // (kh * kw), k0 % (kh * kw)
         r, s = tap // kw, tap % kw

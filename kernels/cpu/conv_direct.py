@@ -11,6 +11,7 @@ first, multiplied by all filters, and forgotten: the implicit im2col of Chetlur 
 "cuDNN: efficient primitives for deep learning", 2014, section 3.1.
 """
 
+from functools import lru_cache
 from math import gcd
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from .columns import (
     chunks,
     flattened,
     gather,
+    is_copied,
     laid_out,
     layout_of,
     starts_of,
@@ -33,7 +35,7 @@ from .compiled import compiled
 from .parallel import WORK, parallel
 from .product import multiply_flat, multiply_upright
 from .tile import ROWS, columns, multiply_rows
-from .vectors import in_vectors, transpose
+from .vectors import copy, in_vectors, transpose
 
 # A block of terms, so many columns of them, and their sums lie in the second cache [elements].
 TERMS = 256
@@ -53,6 +55,13 @@ class Places(NamedTuple):
     first: int
     row: int
     column: int
+
+
+class Filters(NamedTuple):
+    """Where the weights are: weight k of filter f at rows[f] + terms[k]."""
+
+    rows: np.ndarray
+    terms: np.ndarray
 
 
 def options(shape, work):
@@ -84,7 +93,8 @@ def conv2d(x, w, b, y, activation, *, stride, padding, dilation, groups):
     windows = windows_of(x, w.shape, y.shape[2:], stride, padding, dilation, groups)
     windows = flattened(windows)
     places = Places(len(w), windows.oh * windows.ow, 0, windows.ow, 1)
-    _convolve(x, w, b, y, activation, windows, places)
+    filters = Filters(multiples(len(w), w[0].size), multiples(w[0].size, 1))
+    _convolve(x, w, filters, b, y, activation, windows, places)
 
 
 def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
@@ -96,27 +106,25 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
     if b is None and _is_linear(dx, w, dy):
         multiply_flat(dy[..., 0, 0], w[..., 0, 0], dx[..., 0, 0])
         return
-    _, c, *size = dx.shape
-    o, _, *kernel_size = w.shape
-    by_group = w.reshape(groups, o // groups, c // groups, *kernel_size).swapaxes(1, 2)
+    (_, c, *size), (_, _, *kernel_size) = dx.shape, w.shape
     axes = [
         [_taps(phase, *axis) for phase in range(axis[2])]
         for axis in zip(size, kernel_size, stride, padding, dilation, strict=True)
     ]
     for i, (rows, m, top, dilation_h) in enumerate(axes[0]):
         for j, (cols, k, left, dilation_w) in enumerate(axes[1]):
-            taps = by_group[..., rows, :][..., cols]
-            if taps.size == 0:
+            if not (rows and cols):
                 dx[:, :, i :: stride[0], j :: stride[1]] = 0 if b is None else b[:, None, None]
             elif m > 0 and k > 0:
-                taps = np.ascontiguousarray(taps).reshape(c, o // groups, *taps.shape[-2:])
+                taps = c, w.shape[0] // groups, len(rows), len(cols)
                 before, spread = ((top, 0), (left, 0)), (dilation_h, dilation_w)
-                windows = windows_of(dy, taps.shape, (m, k), (1, 1), before, spread, groups)
+                windows = windows_of(dy, taps, (m, k), (1, 1), before, spread, groups)
                 if stride == (1, 1):
                     windows = flattened(windows)
                 first, row = i * size[1] + j, stride[0] * size[1]
                 places = Places(c, size[0] * size[1], first, row, stride[1])
-                _convolve(dy, taps, b, dx, False, windows, places)
+                filters = _turned(w.shape, groups, rows, cols)
+                _convolve(dy, w, filters, b, dx, False, windows, places)
 
 
 def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
@@ -137,7 +145,7 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
     workers, room = get_num_threads(), -(-outputs // columns(dw.dtype)) * columns(dw.dtype)
     rooms = [
         memory.empty((workers, 0 if layout.phases_h else strip * POSITIONS), dw.dtype),
-        memory.empty((workers, (strip + ROWS) * room), dw.dtype),
+        memory.empty((workers, strip * room), dw.dtype),
     ]
     for x_some, dy_some in chunks(windows, layout, x, dy):
         source = laid_out(x_some, windows, layout)
@@ -163,8 +171,9 @@ def _is_linear(x, w, y):
     return pixels == {1} and w.shape[1] == x.shape[1]
 
 
-def _convolve(x, w, b, y, activation, windows, places):
-    outputs, terms = len(w) // windows.groups, w[0].size
+def _convolve(x, w, filters, b, y, activation, windows, places):
+    channels, terms = len(filters.rows), len(filters.terms)
+    outputs = channels // windows.groups
     layout = layout_of(windows, outputs)
     # The sums of all filters lie in the cache beside the columns; more filters take turns, and so
     # do those of few columns, for several threads.
@@ -175,39 +184,62 @@ def _convolve(x, w, b, y, activation, windows, places):
     turns = max(-(-outputs // rows), min(-(-8 // blocks), outputs // 32))
     rows = -(-outputs // turns // ROWS) * ROWS
     turns = -(-outputs // rows)
-    bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
-    filters = w.reshape(-1), np.arange(len(w)) * terms, bias
-    workers = get_num_threads()
+    bias = np.zeros(channels, x.dtype) if b is None else np.ascontiguousarray(b)
+    workers, in_place = get_num_threads(), _are_in_place(windows, layout, places, len(x))
     rooms = [
-        memory.empty((workers, (rows + ROWS) * panel), x.dtype),
-        memory.empty((workers, 0 if layout.phases_h else min(terms, TERMS) * panel), x.dtype),
+        memory.empty((workers, 0 if in_place else rows * panel), x.dtype),
+        memory.empty(
+            (workers, 0 if is_copied(windows, layout) else min(terms, TERMS) * panel), x.dtype
+        ),
     ]
     for x_some, y_some in chunks(windows, layout, x, y):
         source = laid_out(x_some, windows, layout)
         count, *blocks = _blocks(windows, layout, len(x_some), panel)
         _products(
-            source, starts_of(windows, layout), *filters, y_some.reshape(-1), activation, windows,
-            layout, places, outputs, rows, turns, panel, count, *blocks, *rooms,
-            count=count * turns * windows.groups,
-            elements=y_some[:, :, 0, 0].size * windows.oh * windows.ow * terms // WORK,
+            source, starts_of(windows, layout), w.reshape(-1), *filters, bias, y_some.reshape(-1),
+            activation, windows, layout, places, in_place, outputs, rows, turns, panel, count,
+            *blocks, *rooms, count=count * turns * windows.groups,
+            elements=len(x_some) * channels * windows.oh * windows.ow * terms // WORK,
             workers=workers,
         )  # fmt: skip
+
+
+def _are_in_place(windows, layout, places, n):
+    """Return whether positions that are neighbours have results that are."""
+    in_rows = windows.oh == 1 or (layout.pitch == windows.ow == places.row)
+    return places.column == 1 and in_rows and (layout.phases_h > 0 or n == 1)
+
+
+@lru_cache(maxsize=1024)
+def multiples(count, step):
+    """Return the first multiples of a number, from 0 on."""
+    return np.arange(count) * step
+
+
+@lru_cache(maxsize=1024)
+def _turned(shape, groups, rows, cols):
+    """Return where filters (o, c/groups, kh, kw) are as those of their outputs: c, of terms o."""
+    o, c, kh, kw = shape
+    first = multiples(groups, o // groups * c * kh * kw)[:, None] + multiples(c, kh * kw)
+    taps = np.array(rows)[:, None] * kw + np.array(cols)
+    terms = multiples(o // groups, c * kh * kw)[:, None] + taps.reshape(-1)
+    return Filters(first.reshape(-1), terms.reshape(-1))
 
 
 def _taps(phase, size, kernel, stride, padding, dilation):
     """Return the taps that meet every stride-th pixel of an axis, and how they lie.
 
-    They are the slice of the filter in reverse order, the number of pixels, the padding before them
+    They are the numbers of the taps in reverse order, that of the pixels, the padding before them
     (also negative), and the dilation.
     """
     pixels = -(-(size - phase) // stride)
     step, before = stride // gcd(stride, dilation), padding[0]
     first = next((r for r in range(step) if (phase + before - r * dilation) % stride == 0), kernel)
     if first >= kernel:
-        return slice(0, 0), pixels, 0, 1
+        return range(0), pixels, 0, 1
     last = first + (kernel - 1 - first) // step * step
-    taps = slice(last, first - step if first >= step else None, -step)
-    return taps, pixels, (last * dilation - phase - before) // stride, step * dilation // stride
+    before = (last * dilation - phase - before) // stride
+    return range(last, -1, -step), pixels, before, step * dilation // stride
 
 
 def _blocks(windows, layout, n, width):
@@ -230,41 +262,51 @@ def _even(blocks, tile):
 
 @parallel()
 def _products(
-    source, starts, w, w_starts, bias, y, activation, windows, layout, places, outputs, rows, turns,
-    panel, blocks, in_a_run, extent, gap, sums, gathered, worker, start, stop,
+    source, starts, w, w_rows, w_terms, bias, y, activation, windows, layout, places, in_place,
+    outputs, rows, turns, panel, blocks, in_a_run, extent, gap, sums, gathered, worker, start, stop,
 ):  # fmt: skip
     """Make the results of some filters at some blocks of positions."""
     terms = windows.c * windows.kh * windows.kw
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     panel_starts = np.arange(TERMS) * panel
     sums, gathered = sums[worker], gathered[worker]
+    to, to_row = (y, places.plane) if in_place else (sums, panel)
+    nothing = y.dtype.type(-np.inf)
     for item in range(start, stop):
         turn, block = item // blocks, item % blocks
         group, first = turn // turns, turn % turns * rows
         count, filter0 = min(rows, outputs - first), group * outputs + first
         run, p0 = block // in_a_run, block % in_a_run * panel
         p1 = min(p0 + panel, extent - gap)
+        to0 = (run * places.channels + filter0) * places.plane + places.first + p0
         for k in range(0, terms, TERMS):
             some = min(TERMS, terms - k)
-            if layout.phases_h:
-                origin = (run * windows.groups + group) * windows.c * plane + p0
+            least = y.dtype.type(0) if activation and k + some == terms else nothing
+            origin = (run * windows.groups + group) * windows.c * plane + p0
+            # The last vectors of the last image of the user's own would end behind it.
+            end = origin + starts[k + some - 1] + in_vectors(p1 - p0, y) if plane else 0
+            if plane and end <= source.size:
                 multiply_rows(
-                    w, k, w_starts, filter0, count, source, origin, starts, k, some, sums, panel,
-                    p1 - p0, k == 0,
+                    w, 0, w_rows, filter0, count, w_terms, k, source, origin, starts, k, some,
+                    to, to0 if in_place else 0, to_row, p1 - p0, k == 0, bias, least,
                 )  # fmt: skip
             else:
-                gather(source, windows, group, k, k + some, p0, p1, gathered, panel)
-                multiply_rows(
-                    w, k, w_starts, filter0, count, gathered, 0, panel_starts, 0, some, sums, panel,
-                    p1 - p0, k == 0,
+                gather(
+                    source, windows, layout.pitch, group, k, k + some, run * extent + p0,
+                    run * extent + p1, gathered, panel,
                 )  # fmt: skip
-        positions = run * extent + p0, run * extent + p1
-        _place(sums, panel, filter0, count, bias, y, activation, windows, layout, places, positions)
+                multiply_rows(
+                    w, 0, w_rows, filter0, count, w_terms, k, gathered, 0, panel_starts, 0, some,
+                    to, to0 if in_place else 0, to_row, p1 - p0, k == 0, bias, least,
+                )  # fmt: skip
+        if not in_place:
+            positions = run * extent + p0, run * extent + p1
+            _place(sums, panel, filter0, count, y, windows, layout, places, positions)
 
 
 @compiled()
-def _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, places, positions):
-    """Put sums where they belong, with their bias, through the activation."""
+def _place(sums, panel, filter0, rows, y, windows, layout, places, positions):
+    """Put results where they belong."""
     ow, pitch = windows.ow, layout.pitch
     packed = places.column == 1 and places.row == pitch and pitch == ow
     run = windows.oh * pitch if packed else pitch
@@ -274,19 +316,15 @@ def _place(sums, panel, filter0, rows, bias, y, activation, windows, layout, pla
         image, pixel = position // (windows.oh * pitch), position % (windows.oh * pitch)
         count = min(run - pixel % run, positions[1] - position)
         valid = min(count, wanted - pixel % run)
-        to = image * places.channels * places.plane + places.first
+        to = (image * places.channels + filter0) * places.plane + places.first
         to += pixel // pitch * places.row + pixel % pitch * places.column
-        to += filter0 * places.plane
         for o in range(rows):
             place, source = to + o * places.plane, o * panel + position - positions[0]
-            add = bias[filter0 + o]
-            if not activation:
-                for t in range(valid):
-                    y[place + t * places.column] = sums[source + t] + add
+            if places.column == 1:
+                copy(y, place, sums, source, valid)
             else:
                 for t in range(valid):
-                    value = sums[source + t] + add
-                    y[place + t * places.column] = 0 if value < 0 else value  # NaN stays
+                    y[place + t * places.column] = sums[source + t]
         position += count
 
 
@@ -302,6 +340,7 @@ def _weight_grad(
     terms = windows.c * windows.kh * windows.kw
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(strip) * POSITIONS
+    ones, bias, least = np.arange(POSITIONS), np.zeros(terms, dw.dtype), dw.dtype.type(-np.inf)
     gathered, sums = gathered[worker], sums[worker]
     for item in range(start, stop):
         k0, rest = item % strips * strip, item // strips
@@ -315,14 +354,17 @@ def _weight_grad(
             if layout.phases_h:
                 origin = (run * windows.groups + group) * windows.c * plane + p0
                 multiply_rows(
-                    source, origin, starts, k0, rows, slopes, upright, slope_starts, 0, p1 - p0,
-                    sums, room, outputs, block == first,
+                    source, origin, starts, k0, rows, ones, 0, slopes, upright, slope_starts, 0,
+                    p1 - p0, sums, 0, room, outputs, block == first, bias, least,
                 )  # fmt: skip
             else:
-                gather(source, windows, group, k0, k0 + rows, p0, p1, gathered, POSITIONS)
+                gather(
+                    source, windows, layout.pitch, group, k0, k0 + rows, p0, p1, gathered,
+                    POSITIONS,
+                )  # fmt: skip
                 multiply_rows(
-                    gathered, 0, panel_starts, 0, rows, slopes, upright, slope_starts, 0, p1 - p0,
-                    sums, room, outputs, block == first,
+                    gathered, 0, panel_starts, 0, rows, ones, 0, slopes, upright, slope_starts, 0,
+                    p1 - p0, sums, 0, room, outputs, block == first, bias, least,
                 )  # fmt: skip
         if last > first:
             to = (part * windows.groups + group) * outputs * terms + k0

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import compiled
-from .vectors import REGISTERS, bits, load, pointer, spread, store
+from .vectors import REGISTERS, bits, first, load, pointer, spread, store
 
 ROWS = REGISTERS.rows
 
@@ -44,10 +44,11 @@ def _tile(tile_rows, vectors):
             ]
             b_start = pointer(context, builder, kinds[5], b, b0)
             c_start = pointer(context, builder, kinds[9], c, c0)
-            _sum_up(
+            sums = _sum_up(
                 builder, vectors, terms, starts, lambda k: builder.mul(k, a_term),
-                lambda k: builder.gep(b_start, [builder.mul(k, b_row)]), c_start, c_row, fresh,
+                lambda k: builder.gep(b_start, [builder.mul(k, b_row)]),
             )  # fmt: skip
+            _add(builder, sums, _places(builder, c_start, c_row, sums), fresh)
             return context.get_dummy_value()
 
         return signature, generate
@@ -56,30 +57,45 @@ def _tile(tile_rows, vectors):
 
 
 def _scattered_tile(tile_rows, vectors):
-    """Return the same micro-kernel for rows that begin where tables say."""
+    """Return a micro-kernel for rows that begin where tables say, whose sums are finished."""
 
     @intrinsic
-    def tile(typing, a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_row, fresh):
-        """Do what `_tile` does; row i of a begins at a0 + a_rows[a_row + i], and so for b."""
+    def tile(
+        typing, a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, columns,
+        fresh, bias, least,
+    ):  # fmt: skip
+        """Add a[rows, terms] @ b[terms, tile] to what c holds; or, where it is fresh, to the bias.
+
+        a[i, k] is a[a0 + a_rows[a_row + i] + a_terms[a_term + k]], and bias[a_row + i] its bias; row
+        k of b begins at b0 + b_rows[b_row + k].
+        Results below `least` become it; a NaN stays. Nothing is written beyond `rows` and `columns`.
+        """
         signature = types.void(
-            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_row, fresh
-        )
+            a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, columns, fresh,
+            bias, least,
+        )  # fmt: skip
 
         def generate(context, builder, signature, values):
-            a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c0, c_row, fresh = values
-            kinds, starts = signature.args, []
+            (
+                a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, columns,
+                fresh, bias, least,
+            ) = values  # fmt: skip
+            kinds, starts, biases = signature.args, [], []
             for row in _existing(builder, tile_rows, rows):
-                place = pointer(context, builder, kinds[2], a_rows, builder.add(a_row, row))
-                offset = builder.add(a0, builder.load(place))
-                starts.append(pointer(context, builder, kinds[0], a, offset))
-            b_start = pointer(context, builder, kinds[5], b, b0)
-            b_table = pointer(context, builder, kinds[7], b_rows, b_row)
-            c_start = pointer(context, builder, kinds[10], c, c0)
-            _sum_up(
-                builder, vectors, terms, starts, lambda k: k,
+                row = builder.add(a_row, row)
+                offset = builder.load(pointer(context, builder, kinds[2], a_rows, row))
+                starts.append(pointer(context, builder, kinds[0], a, builder.add(a0, offset)))
+                biases.append(pointer(context, builder, kinds[17], bias, row))
+            a_table = pointer(context, builder, kinds[5], a_terms, a_term)
+            b_start = pointer(context, builder, kinds[7], b, b0)
+            b_table = pointer(context, builder, kinds[9], b_rows, b_row)
+            c_start = pointer(context, builder, kinds[12], c, c0)
+            sums = _sum_up(
+                builder, vectors, terms, starts, lambda k: builder.load(builder.gep(a_table, [k])),
                 lambda k: builder.gep(b_start, [builder.load(builder.gep(b_table, [k]))]),
-                c_start, c_row, fresh,
             )  # fmt: skip
+            place = _places(builder, c_start, c_row, sums)
+            _finish(builder, sums, biases, place, rows, columns, fresh, least)
             return context.get_dummy_value()
 
         return signature, generate
@@ -96,8 +112,8 @@ def _existing(builder, tile_rows, rows):
     ]
 
 
-def _sum_up(builder, vectors, terms, starts, a_offset, b_place, c_start, c_row, fresh):
-    """Write the loop over the terms, and what becomes of the sums.
+def _sum_up(builder, vectors, terms, starts, a_offset, b_place):
+    """Write the loop over the terms; return the vectors of sums of each row.
 
     `starts` are the rows of a, `a_offset` says how far from there term k is, and `b_place` where
     its row of b begins.
@@ -128,16 +144,67 @@ def _sum_up(builder, vectors, terms, starts, a_offset, b_place, c_start, c_row, 
             total.add_incoming(results[-1], loop)
     following = builder.add(k, ir.Constant(size, 1))
     k.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, terms), loop, done)
+    _keep_rolled(builder, builder.cbranch(builder.icmp_signed("<", following, terms), loop, done))
 
     builder.position_at_end(done)
+    return [results[i * vectors : (i + 1) * vectors] for i in range(len(starts))]
+
+
+def _keep_rolled(builder, branch):
+    """Do not let LLVM unroll the loop that ends here: twice the addresses need more registers."""
+    module = builder.module
+    option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = ir.values.MDValue(module, [option], name=str(len(module.metadata)))
+    loop.operands = loop, option  # what names a loop begins with itself
+    branch.set_metadata("llvm.loop", loop)
+
+
+def _places(builder, c_start, c_row, sums):
+    """Return a function: where vector j of row i of the result lies."""
+    lanes, size = sums[0][0].type.count, c_row.type
+
+    def place(i, j):
+        offset = builder.add(builder.mul(c_row, ir.Constant(size, i)), ir.Constant(size, j * lanes))
+        return builder.gep(c_start, [offset])
+
+    return place
+
+
+def _add(builder, sums, place, fresh):
+    """Add sums to what is there, or put them there where it is fresh."""
     replace = builder.icmp_signed("!=", fresh, ir.Constant(fresh.type, 0))
-    for index, value in enumerate(results):
-        i, j = divmod(index, vectors)
-        offset = builder.add(builder.mul(c_row, ir.Constant(size, i)), places[j])
-        place = builder.gep(c_start, [offset])
-        old = builder.select(replace, zero, load(builder, place, vector))
-        store(builder, builder.fadd(value, old), place)
+    for i, row in enumerate(sums):
+        for j, value in enumerate(row):
+            zero = ir.Constant(value.type, [0.0] * value.type.count)
+            old = builder.select(replace, zero, load(builder, place(i, j), value.type))
+            store(builder, builder.fadd(value, old), place(i, j))
+
+
+def _finish(builder, sums, biases, place, rows, columns, fresh, least):
+    """Finish sums: with what is there or, where it is fresh, their bias, and at least so much."""
+    vector, size = sums[0][0].type, rows.type
+    replace = builder.icmp_signed("!=", fresh, ir.Constant(fresh.type, 0))
+    floor = spread(builder, least, vector)
+
+    def put(i, mask_of):
+        bias = spread(builder, builder.load(biases[i]), vector)
+        for j, value in enumerate(sums[i]):
+            mask = mask_of(j)
+            old = builder.select(replace, bias, load(builder, place(i, j), vector, mask))
+            value = builder.fadd(value, old)
+            low = builder.fcmp_ordered("<", value, floor)
+            store(builder, builder.select(low, floor, value), place(i, j), mask)
+
+    full = ir.Constant(size, len(sums[0]) * vector.count)
+    is_full = builder.icmp_signed(">=", columns, full)
+    for i in range(len(sums)):
+        with builder.if_then(builder.icmp_signed("<", ir.Constant(size, i), rows)):
+            with builder.if_else(is_full) as (whole, part):
+                with whole:
+                    put(i, lambda j: None)
+                with part:
+                    left = lambda j: builder.sub(columns, ir.Constant(size, j * vector.count))
+                    put(i, lambda j: first(builder, left(j), vector.count))
 
 
 _wide, _middle = (_tile(ROWS, REGISTERS.vectors - i) for i in (0, 1))
@@ -183,37 +250,47 @@ def multiply_across(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh)
 
 
 @compiled()
-def multiply_rows(a, a0, a_rows, a_row, rows, b, b0, b_rows, b_row, terms, c, c_row, width, fresh):
-    """Do what `multiply` does for rows that begin where tables say: they may lie anywhere.
+def multiply_rows(
+    a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, width,
+    fresh, bias, least,
+):  # fmt: skip
+    """Do what `multiply` does for rows that begin where tables say, and finish the result.
 
-    Row i of a begins at a0 + a_rows[a_row + i], and so for b, which is read in whole vectors.
+    a[i, k] is a[a0 + a_rows[a_row + i] + a_terms[a_term + k]]. Row k of b begins at
+    b0 + b_rows[b_row + k]; it is read in whole vectors. A fresh result has the bias of its row,
+    bias[a_row + i], added. What is below `least` becomes it. Nothing is written beyond rows and
+    width, so c may be where the result belongs.
     """
     lanes = REGISTERS.size // b.itemsize
     full = REGISTERS.vectors * lanes
     for i in range(0, rows, ROWS):
         left, row = min(ROWS, rows - i), a_row + i
         for j in range(0, width, full):
-            vectors = (min(full, width - j) + lanes - 1) // lanes
-            c0, b1 = i * c_row + j, b0 + j
+            c1, b1, some = c0 + i * c_row + j, b0 + j, width - j
+            vectors = (min(full, some) + lanes - 1) // lanes
             if left <= ROWS // 2 and vectors == REGISTERS.vectors:
                 _low_rows(
-                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
-                )
+                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
+                    fresh, bias, least,
+                )  # fmt: skip
             elif left <= ROWS // 2:
                 for v in range(0, vectors * lanes, lanes):
                     _low_narrow_rows(
-                        a, a0, a_rows, row, left, b, b1 + v, b_rows, b_row, terms, c, c0 + v, c_row,
-                        fresh,
+                        a, a0, a_rows, row, left, a_terms, a_term, b, b1 + v, b_rows, b_row, terms, c, c1 + v, c_row,
+                        some - v, fresh, bias, least,
                     )  # fmt: skip
             elif vectors == REGISTERS.vectors:
                 _wide_rows(
-                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
-                )
+                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
+                    fresh, bias, least,
+                )  # fmt: skip
             elif vectors > 1:
                 _middle_rows(
-                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
-                )
+                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
+                    fresh, bias, least,
+                )  # fmt: skip
             else:
                 _narrow_rows(
-                    a, a0, a_rows, row, left, b, b1, b_rows, b_row, terms, c, c0, c_row, fresh
-                )
+                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
+                    fresh, bias, least,
+                )  # fmt: skip
