@@ -35,7 +35,7 @@ from .compiled import compiled
 from .parallel import WORK, parallel
 from .product import multiply_flat, multiply_upright
 from .tile import ROWS, columns, multiply_rows
-from .vectors import copy, in_vectors, transpose
+from .vectors import REGISTERS, copy, in_vectors, transpose
 
 # A block of terms, so many columns of them, and their sums lie in the second cache [elements].
 TERMS = 256
@@ -43,7 +43,8 @@ PANEL = 192
 CACHED = 160_000
 # Positions whose products a weight gradient sums up before it adds them to what it has.
 POSITIONS = 256
-# So many terms of it are done at once, at most: their sums stay in the cache.
+# So many parts are done by several threads, or strips of so many terms at most.
+PARTS = 8
 STRIP = 16 * ROWS
 
 
@@ -134,32 +135,38 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
         return
     dw.fill(0)
     windows = flattened(windows_of(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups))
-    outputs, terms, tiles = len(dw) // groups, dw[0].size, -(-dw[0].size // ROWS)
-    layout = layout_of(windows, outputs)
-    # A small gradient is summed up in several parts of the batch, for several threads to do.
-    # Their number depends on the sizes alone, and so does the result.
-    parts = 1 if tiles >= 8 else max(1, min(8, dy[:, 0].size // (4 * POSITIONS)))
-    strip = min(max(tiles // 8, 1) * ROWS, STRIP) if parts == 1 else tiles * ROWS
-    strips = -(-terms // strip)
+    outputs, terms = len(dw) // groups, dw[0].size
+    lanes = REGISTERS.size // dw.itemsize
+    layout, room = layout_of(windows, outputs), -(-outputs // lanes) * lanes
+    # A small gradient is summed up in parts of the batch, a large one in strips of its terms, for
+    # several threads. How many depends on the sizes alone, and so does the result.
+    blocks = _blocks(windows, layout, len(x), POSITIONS)[0]
+    parts = PARTS if blocks >= 2 * PARTS and terms * room <= CACHED else 1
+    strip = terms if parts > 1 else max(-(-terms // (PARTS * ROWS)), 1) * ROWS
+    strip = min(strip, STRIP) if parts == 1 else strip
     partial = dw[None] if parts == 1 else memory.zeros((parts, *dw.shape), dw.dtype)
-    workers, room = get_num_threads(), -(-outputs // columns(dw.dtype)) * columns(dw.dtype)
+    workers = get_num_threads()
     rooms = [
         memory.empty((workers, 0 if layout.phases_h else strip * POSITIONS), dw.dtype),
+        memory.empty((workers, POSITIONS * room if parts > 1 else 0), dw.dtype),
         memory.empty((workers, strip * room), dw.dtype),
     ]
     for x_some, dy_some in chunks(windows, layout, x, dy):
-        source = laid_out(x_some, windows, layout)
+        source, flat = laid_out(x_some, windows, layout), dy_some.reshape(-1)
         count, *blocks = _blocks(windows, layout, len(x_some), POSITIONS)
-        slopes = memory.empty((groups * count * POSITIONS * room,), dw.dtype)
-        flat = dy_some.reshape(-1)
-        _stand_upright(
-            flat, windows, layout, outputs, slopes, room, count, *blocks, count=groups * count,
-            elements=dy_some.size,
-        )  # fmt: skip
+        # Strips of terms share the slopes, which are turned once; parts of the batch turn their own.
+        size = groups * count * POSITIONS * room if parts == 1 else 0
+        upright, where = memory.empty((size,), dw.dtype), (windows, layout, outputs)
+        if parts == 1:
+            _stand_upright(
+                flat, *where, upright, room, count, *blocks, count=groups * count,
+                elements=dy_some.size,
+            )  # fmt: skip
+        strips = -(-terms // strip)
         _weight_grad(
-            source, starts_of(windows, layout), slopes, partial.reshape(-1), windows, layout,
-            outputs, parts, strip, strips, room, count, *blocks, *rooms,
-            count=groups * parts * strips, elements=dy_some.size * terms // WORK, workers=workers,
+            source, starts_of(windows, layout), flat, upright, partial.reshape(-1), *where, parts,
+            strip, strips, room, count, *blocks, *rooms, count=groups * parts * strips,
+            elements=dy_some.size * terms // WORK, workers=workers,
         )  # fmt: skip
     if parts > 1:
         np.sum(partial, axis=0, out=dw)
@@ -330,8 +337,8 @@ def _place(sums, panel, filter0, rows, y, windows, layout, places, positions):
 
 @parallel()
 def _weight_grad(
-    source, starts, slopes, dw, windows, layout, outputs, parts, strip, strips, room, blocks,
-    in_a_run, extent, gap, gathered, sums, worker, start, stop,
+    source, starts, dy, upright, dw, windows, layout, outputs, parts, strip, strips, room, blocks,
+    in_a_run, extent, gap, gathered, slopes, sums, worker, start, stop,
 ):  # fmt: skip
     """Add what parts of the batch give to strips of terms of the filters.
 
@@ -341,7 +348,7 @@ def _weight_grad(
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(strip) * POSITIONS
     ones, bias, least = np.arange(POSITIONS), np.zeros(terms, dw.dtype), dw.dtype.type(-np.inf)
-    gathered, sums = gathered[worker], sums[worker]
+    gathered, slopes, sums = gathered[worker], slopes[worker], sums[worker]
     for item in range(start, stop):
         k0, rest = item % strips * strip, item // strips
         part, group = rest // windows.groups, rest % windows.groups
@@ -350,12 +357,16 @@ def _weight_grad(
         for block in range(first, last):
             run, p0 = block // in_a_run, block % in_a_run * POSITIONS
             p1 = min(p0 + POSITIONS, extent - gap)
-            upright = (group * blocks + block) * POSITIONS * room
+            b, b0 = upright, (group * blocks + block) * POSITIONS * room
+            if parts > 1:
+                positions = run * extent + p0, run * extent + p1
+                _upright(dy, windows, layout, group, outputs, positions, slopes, room)
+                b, b0 = slopes, 0
             if layout.phases_h:
                 origin = (run * windows.groups + group) * windows.c * plane + p0
                 multiply_rows(
-                    source, origin, starts, k0, rows, ones, 0, slopes, upright, slope_starts, 0,
-                    p1 - p0, sums, 0, room, outputs, block == first, bias, least,
+                    source, origin, starts, k0, rows, ones, 0, b, b0, slope_starts, 0, p1 - p0,
+                    sums, 0, room, outputs, block == first, bias, least,
                 )  # fmt: skip
             else:
                 gather(
@@ -363,8 +374,8 @@ def _weight_grad(
                     POSITIONS,
                 )  # fmt: skip
                 multiply_rows(
-                    gathered, 0, panel_starts, 0, rows, ones, 0, slopes, upright, slope_starts, 0,
-                    p1 - p0, sums, 0, room, outputs, block == first, bias, least,
+                    gathered, 0, panel_starts, 0, rows, ones, 0, b, b0, slope_starts, 0, p1 - p0,
+                    sums, 0, room, outputs, block == first, bias, least,
                 )  # fmt: skip
         if last > first:
             to = (part * windows.groups + group) * outputs * terms + k0
@@ -373,15 +384,15 @@ def _weight_grad(
 
 @parallel()
 def _stand_upright(
-    dy, windows, layout, outputs, slopes, room, blocks, in_a_run, extent, gap, start, stop
+    dy, windows, layout, outputs, upright, room, blocks, in_a_run, extent, gap, start, stop
 ):
     """Copy blocks of the slopes of each group as (positions, outputs); 0 in the gaps."""
     for item in range(start, stop):
         group, block = item // blocks, item % blocks
         run, p0 = block // in_a_run, block % in_a_run * POSITIONS
         positions = run * extent + p0, run * extent + min(p0 + POSITIONS, extent - gap)
-        upright = slopes[item * POSITIONS * room :]
-        _upright(dy, windows, layout, group, outputs, positions, upright, room)
+        to = upright[item * POSITIONS * room :]
+        _upright(dy, windows, layout, group, outputs, positions, to, room)
 
 
 @compiled()
