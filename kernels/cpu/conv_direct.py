@@ -188,11 +188,12 @@ def _convolve(x, w, filters, b, y, activation, windows, places):
     panel = max(min(CACHED // (rows + min(terms, TERMS)), PANEL) // tile, 1) * tile
     panel = _even(_blocks(windows, layout, len(x), panel), tile)
     blocks = _blocks(windows, layout, len(x), panel)[0] * windows.groups
-    turns = max(-(-outputs // rows), min(-(-8 // blocks), outputs // 32))
+    workers = get_num_threads()
+    turns = max(-(-outputs // rows), min(-(-2 * workers // blocks), outputs // 32))
     rows = -(-outputs // turns // ROWS) * ROWS
     turns = -(-outputs // rows)
     bias = np.zeros(channels, x.dtype) if b is None else np.ascontiguousarray(b)
-    workers, in_place = get_num_threads(), _are_in_place(windows, layout, places, len(x))
+    in_place = _are_in_place(windows, layout, places, len(x))
     rooms = [
         memory.empty((workers, 0 if in_place else rows * panel), x.dtype),
         memory.empty(
