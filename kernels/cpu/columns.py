@@ -14,10 +14,11 @@ from .. import memory
 from .compiled import compiled
 from .parallel import parallel
 from .tile import ROWS, columns
-from .vectors import copy, in_vectors
+from .vectors import REGISTERS, copy, in_vectors
 
 # So many padded images are laid out at once, or a single one [elements].
 IMAGES = 1 << 22
+LANES = REGISTERS.size // 4
 
 
 class Windows(NamedTuple):
@@ -102,11 +103,13 @@ def steps(windows, layout, outputs):
     What laying out and gathering cost beside a multiply-add was measured.
     """
     half = ROWS // 2
-    product = -(-outputs // half) * half * windows.c * windows.kh * windows.kw * windows.oh
+    product = -(-outputs // half) * half * windows.c * windows.kh * windows.kw
     if layout.phases_h:
-        return product * layout.pitch + (8 * layout.size(windows) if is_copied(windows, layout) else 0)
+        run = windows.oh * layout.pitch - (layout.pitch - windows.ow)
+        copied = 8 * layout.size(windows) if is_copied(windows, layout) else 0
+        return product * -(-run // LANES) * LANES + copied
     gather = 190 / windows.ow + (3 if windows.stride_w == 1 else 16)
-    return product * windows.ow * (1 + gather / outputs)
+    return product * windows.oh * windows.ow * (1 + gather / outputs)
 
 
 def is_copied(windows, layout):
