@@ -12,6 +12,13 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
+# Cases of every file of compiled kernels: for arrays of another kind, each is compiled anew.
+COMPILED_AGAIN = {
+    "conv2d", "conv2d-pointwise", "conv1d", "conv_transpose2d", "linear", "max_pool2d", "lp_pool2d",
+    "batch_norm_training", "relu", "softmax", "cross_entropy", "adam_steps", "fixed_dropout",
+}  # fmt: skip
+
+
 def forward_and_gradients(case, arrays, dy=None):
     """Return the output, and the gradient of each floating-point array for a fixed `dy`."""
     trained = case.trained()
@@ -117,6 +124,27 @@ def test_strided_and_read_only_inputs_give_the_same_and_stay_unchanged(case):
             assert_close(gradient, wanted, case.terms())
     for view, array in zip(views, arrays, strict=True):
         assert np.array_equal(view, array)
+
+
+def misaligned(array):
+    """Return the same numbers, each of which begins at an odd address."""
+    memory = np.zeros(array.nbytes + 1, np.uint8)
+    view = memory[1:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if str(case) in COMPILED_AGAIN], ids=str)
+def test_misaligned_inputs_give_the_same(case):
+    arrays = case.draw(np.float32)
+    expected, expected_gradients = forward_and_gradients(case, arrays)
+    views = [misaligned(a) if a.dtype == np.float32 else a for a in arrays]
+    assert not all(view.flags.aligned for view in views)
+    y, gradients = forward_and_gradients(case, views)
+    assert np.array_equal(y, expected)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        assert wanted is None or np.array_equal(gradient, wanted)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.empty], ids=str)
