@@ -14,7 +14,7 @@ from .. import memory
 from .compiled import compiled
 from .parallel import parallel
 from .tile import ROWS, columns
-from .vectors import REGISTERS, copy, in_vectors
+from .vectors import REGISTERS, clear, copy, in_vectors
 
 # So many padded images are laid out at once, or a single one [elements].
 IMAGES = 1 << 22
@@ -108,7 +108,7 @@ def steps(windows, layout, outputs):
         run = windows.oh * layout.pitch - (layout.pitch - windows.ow)
         copied = 8 * layout.size(windows) if is_copied(windows, layout) else 0
         return product * -(-run // LANES) * LANES + copied
-    gather = 190 / windows.ow + (3 if windows.stride_w == 1 else 16)
+    gather = 600 / windows.ow + (3 if windows.stride_w == 1 else 16)
     return product * windows.oh * windows.ow * (1 + gather / outputs)
 
 
@@ -172,14 +172,13 @@ def _lay_out(x, target, windows, layout, start, stop):
                 here = to + i * pitch
                 if row < 0 or row >= h:
                     for phase in range(phases):
-                        place = here + phase * layout.rows * pitch
-                        target[place : place + pitch] = 0
+                        clear(target, here + phase * layout.rows * pitch, pitch)
                     continue
                 source = (plane * h + row) * w + skipped
                 if stride == 1:
-                    target[here : here + first] = 0
+                    clear(target, here, first)
                     copy(target, here + first, x, source, count)
-                    target[here + first + count : here + pitch] = 0
+                    clear(target, here + first + count, pitch - first - count)
                     continue
                 copy(padded, first, x, source, count)
                 _deal(padded, stride, phases, target, here, layout.rows * pitch, pitch)
@@ -209,7 +208,7 @@ def gather(x, windows, pitch, group, k0, k1, p0, p1, panel, width):
     stride, size = windows.stride_w, windows.oh * pitch
     if (p1 - p0) % in_vectors(1, x):
         for to in range(0, (k1 - k0) * width, width):
-            panel[to + p1 - p0 : to + in_vectors(p1 - p0, x)] = 0
+            clear(panel, to + p1 - p0, in_vectors(p1 - p0, x) - (p1 - p0))
     position = p0
     while position < p1:
         image, pixel = position // size, position % size
@@ -230,15 +229,13 @@ def gather(x, windows, pitch, group, k0, k1, p0, p1, panel, width):
             if first + (count - 1) * stride >= w:
                 t1 = max((w - 1 - first) // stride + 1, t0)
             source = plane + row * w + first
-            for t in range(t0):
-                panel[to + t] = 0
+            clear(panel, to, t0)
             if stride == 1:
                 copy(panel, to + t0, x, source + t0, t1 - t0)
             else:
                 for t in range(t0, t1):
                     panel[to + t] = x[source + t * stride]
-            for t in range(t1, count):
-                panel[to + t] = 0
+            clear(panel, to + t1, count - t1)
             to += width
             s += 1
             if s == kw:

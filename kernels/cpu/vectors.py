@@ -123,40 +123,72 @@ def copy(typing, target, target0, source, source0, count):
 
     def generate(context, builder, signature, values):
         target, target0, source, source0, count = values
-        number = context.get_data_type(signature.args[0].dtype)
-        lanes = REGISTERS.size * 8 // signature.args[0].dtype.bitwidth
-        vector, size = ir.VectorType(number, lanes), count.type
+        vector = _vector_of(context, signature.args[0])
         to = pointer(context, builder, signature.args[0], target, target0)
         origin = pointer(context, builder, signature.args[2], source, source0)
-        step, zero = ir.Constant(size, lanes), ir.Constant(size, 0)
-        whole = builder.sub(count, builder.srem(count, step))
 
-        before = builder.block
-        check, body = builder.append_basic_block("check"), builder.append_basic_block("body")
-        rest, done = builder.append_basic_block("rest"), builder.append_basic_block("done")
-        builder.branch(check)
-        builder.position_at_end(check)
-        i = builder.phi(size)
-        i.add_incoming(zero, before)
-        builder.cbranch(builder.icmp_signed("<", i, whole), body, rest)
-        builder.position_at_end(body)
-        value = load(builder, builder.gep(origin, [i]), vector)
-        store(builder, value, builder.gep(to, [i]))
-        i.add_incoming(builder.add(i, step), body)
-        builder.branch(check)
+        def put(i, mask):
+            value = load(builder, builder.gep(origin, [i]), vector, mask)
+            store(builder, value, builder.gep(to, [i]), mask)
 
-        builder.position_at_end(rest)
-        tail = builder.append_basic_block("tail")
-        builder.cbranch(builder.icmp_signed("<", whole, count), tail, done)
-        builder.position_at_end(tail)
-        mask = first(builder, builder.sub(count, whole), lanes)
-        value = load(builder, builder.gep(origin, [whole]), vector, mask)
-        store(builder, value, builder.gep(to, [whole]), mask)
-        builder.branch(done)
-        builder.position_at_end(done)
+        _for_vectors(builder, count, vector.count, put)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def clear(typing, target, target0, count):
+    """Set `count` numbers to 0, as `copy` copies them."""
+    signature = types.void(target, target0, count)
+
+    def generate(context, builder, signature, values):
+        target, target0, count = values
+        vector = _vector_of(context, signature.args[0])
+        to = pointer(context, builder, signature.args[0], target, target0)
+        zero = ir.Constant(vector, [0.0] * vector.count)
+
+        def put(i, mask):
+            store(builder, zero, builder.gep(to, [i]), mask)
+
+        _for_vectors(builder, count, vector.count, put)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _vector_of(context, array_type):
+    """Return the type of the vectors of an array's numbers."""
+    lanes = REGISTERS.size * 8 // array_type.dtype.bitwidth
+    return ir.VectorType(context.get_data_type(array_type.dtype), lanes)
+
+
+def _for_vectors(builder, count, lanes, put):
+    """Write the loop put(i, None) for the start of each whole vector, then put(i, mask)."""
+    size = count.type
+    step, zero = ir.Constant(size, lanes), ir.Constant(size, 0)
+    whole = builder.sub(count, builder.srem(count, step))
+
+    before = builder.block
+    check, body = builder.append_basic_block("check"), builder.append_basic_block("body")
+    rest, done = builder.append_basic_block("rest"), builder.append_basic_block("done")
+    builder.branch(check)
+    builder.position_at_end(check)
+    i = builder.phi(size)
+    i.add_incoming(zero, before)
+    builder.cbranch(builder.icmp_signed("<", i, whole), body, rest)
+    builder.position_at_end(body)
+    put(i, None)
+    i.add_incoming(builder.add(i, step), body)
+    builder.branch(check)
+
+    builder.position_at_end(rest)
+    tail = builder.append_basic_block("tail")
+    builder.cbranch(builder.icmp_signed("<", whole, count), tail, done)
+    builder.position_at_end(tail)
+    put(whole, first(builder, builder.sub(count, whole), lanes))
+    builder.branch(done)
+    builder.position_at_end(done)
 
 
 @intrinsic
