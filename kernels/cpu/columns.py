@@ -144,7 +144,7 @@ def chunks(windows, layout, *arrays):
 
 
 def laid_out(x, windows, layout):
-    """Return the images in this layout, flat; with room for the last vectors, if they are copied."""
+    """Return the images in this layout, flat; copied ones with room for the last vectors."""
     if not is_copied(windows, layout):
         return x.reshape(-1)
     planes = len(x) * windows.groups * windows.c

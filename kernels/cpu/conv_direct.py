@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory
+from ..threads import get_num_threads
 from .columns import (
     Windows,
     chunks,
@@ -30,7 +31,6 @@ from .columns import (
     steps,
     windows_of,
 )
-from ..threads import get_num_threads
 from .compiled import compiled
 from .parallel import WORK, parallel
 from .product import multiply_flat, multiply_upright
@@ -154,7 +154,7 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
     for x_some, dy_some in chunks(windows, layout, x, dy):
         source, flat = laid_out(x_some, windows, layout), dy_some.reshape(-1)
         count, *blocks = _blocks(windows, layout, len(x_some), POSITIONS)
-        # Strips of terms share the slopes, which are turned once; parts of the batch turn their own.
+        # Strips of terms share the slopes, turned once; parts of the batch turn their own.
         size = groups * count * POSITIONS * room if parts == 1 else 0
         upright, where = memory.empty((size,), dw.dtype), (windows, layout, outputs)
         if parts == 1:

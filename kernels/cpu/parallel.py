@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 
 from ..threads import get_num_threads
 from .compiled import compiled
-from .team import STOP, help, new_state, share
+from .team import STOP, new_state, serve, share
 
 # Whoever has fewer numbers is done before a helper has begun.
 LEAST = 1 << 14  # [elements]
@@ -162,7 +162,7 @@ class _Helper:
 
     def _run(self):
         while True:
-            help(self._state, self._number)
+            serve(self._state, self._number)
             self.is_asleep = True
             _leave(self._bell.get())
 

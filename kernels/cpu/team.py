@@ -21,9 +21,10 @@ from numba.extending import intrinsic
 from .compiled import compiled
 
 _LINE = 8  # numbers in a cache line
-# Who may give out a job, the open one (0: none), who is inside, the next part, whether one failed.
+# Who may give out a job, the open one (0: none), how many are inside, the next part, whether one
+# failed, whether all shall leave.
 OWNER, JOB, INSIDE, NEXT, FAILED, STOP = (i * _LINE for i in range(6))
-# The job itself: its number, how many items in how many parts, for whom, the function, what it gets.
+# The job itself: its number, items, parts, how many threads may join, the function, what it gets.
 NUMBER, COUNT, PARTS, THREADS, TASK, BLOCK = (6 * _LINE + i for i in range(6))
 SIZE = 8 * _LINE
 
@@ -137,9 +138,9 @@ def _work(state, worker):
 def share(state, threads, count, task, block):
     """Do a job with so many threads: call task(block, start, stop, worker) for parts of its items.
 
-    `task` is the address of a function of four 64-bit numbers that returns 0 if all is well. Returns
-    0 if every call did. The workers of a job have different numbers, below `threads`. A caller that
-    finds the team busy does it all.
+    `task` is the address of a function of four 64-bit numbers, which returns 0 if all is well.
+    Returns 0 if every call did. The workers of a job have different numbers, below `threads`. A
+    caller that finds the team busy does it all.
     """
     if threads < 2 or not take(state, OWNER, 1):
         return _call(task, block, 0, count, 0)
@@ -159,7 +160,7 @@ def share(state, threads, count, task, block):
 
 
 @compiled()
-def help(state, worker):
+def serve(state, worker):
     """Take part in one job after the other; return when none has come for a while."""
     seen = idle = 0
     while idle < PATIENCE and not look(state, STOP):

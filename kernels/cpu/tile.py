@@ -23,84 +23,109 @@ def columns(dtype):
     return REGISTERS.vectors * REGISTERS.size // np.dtype(dtype).itemsize
 
 
-def _tile(tile_rows, vectors):
-    """Return the micro-kernel for tiles of so many rows, so many vectors wide."""
+@intrinsic
+def _tile(typing, a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, columns, fresh):
+    """Add a[rows, terms] @ b[terms, columns] to c[rows, columns], or put it there if it is fresh.
 
-    @intrinsic
-    def tile(typing, a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh):
-        """Add a[rows, terms] @ b[terms, tile] to c[rows, tile], or put it there where it is fresh.
+    Rows lie so far apart, and terms of a. The smallest tile is computed that is as wide, and is
+    written whole: rows and columns beyond those wanted have no meaning.
+    """
+    signature = types.void(
+        a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, columns, fresh
+    )
 
-        Rows lie so far apart, and terms of a. Rows of c beyond `rows` are written too, with no
-        meaning.
-        """
-        signature = types.void(a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh)
+    def generate(context, builder, signature, values):
+        a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, columns, fresh = values
+        kinds = signature.args
+        b_start = pointer(context, builder, kinds[5], b, b0)
+        c_start = pointer(context, builder, kinds[9], c, c0)
 
-        def generate(context, builder, signature, values):
-            a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row, fresh = values
-            kinds = signature.args
+        def write(tile_rows, vectors):
             starts = [
                 pointer(context, builder, kinds[0], a, builder.add(a0, builder.mul(row, a_row)))
                 for row in _existing(builder, tile_rows, rows)
             ]
-            b_start = pointer(context, builder, kinds[5], b, b0)
-            c_start = pointer(context, builder, kinds[9], c, c0)
             sums = _sum_up(
                 builder, vectors, terms, starts, lambda k: builder.mul(k, a_term),
                 lambda k: builder.gep(b_start, [builder.mul(k, b_row)]),
             )  # fmt: skip
             _add(builder, sums, _places(builder, c_start, c_row, sums), fresh)
-            return context.get_dummy_value()
 
-        return signature, generate
+        _smallest(builder, (ROWS,), rows, columns, _lanes(b_start), write)
+        return context.get_dummy_value()
 
-    return tile
+    return signature, generate
 
 
-def _scattered_tile(tile_rows, vectors):
-    """Return a micro-kernel for rows that begin where tables say, whose sums are finished."""
+@intrinsic
+def _scattered_tile(
+    typing, a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row,
+    columns, fresh, bias, least,
+):  # fmt: skip
+    """Do what `multiply_rows` does for no more rows and columns than a tile has."""
+    signature = types.void(
+        a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row,
+        columns, fresh, bias, least,
+    )  # fmt: skip
 
-    @intrinsic
-    def tile(
-        typing, a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, columns,
-        fresh, bias, least,
-    ):  # fmt: skip
-        """Add a[rows, terms] @ b[terms, tile] to what c holds; or, where it is fresh, to the bias.
+    def generate(context, builder, signature, values):
+        (
+            a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row,
+            columns, fresh, bias, least,
+        ) = values  # fmt: skip
+        kinds = signature.args
+        a_table = pointer(context, builder, kinds[5], a_terms, a_term)
+        b_start = pointer(context, builder, kinds[7], b, b0)
+        b_table = pointer(context, builder, kinds[9], b_rows, b_row)
+        c_start = pointer(context, builder, kinds[12], c, c0)
 
-        a[i, k] is a[a0 + a_rows[a_row + i] + a_terms[a_term + k]], and bias[a_row + i] its bias; row
-        k of b begins at b0 + b_rows[b_row + k].
-        Results below `least` become it; a NaN stays. Nothing is written beyond `rows` and `columns`.
-        """
-        signature = types.void(
-            a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, columns, fresh,
-            bias, least,
-        )  # fmt: skip
-
-        def generate(context, builder, signature, values):
-            (
-                a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, columns,
-                fresh, bias, least,
-            ) = values  # fmt: skip
-            kinds, starts, biases = signature.args, [], []
+        def write(tile_rows, vectors):
+            starts, biases = [], []
             for row in _existing(builder, tile_rows, rows):
                 row = builder.add(a_row, row)
                 offset = builder.load(pointer(context, builder, kinds[2], a_rows, row))
                 starts.append(pointer(context, builder, kinds[0], a, builder.add(a0, offset)))
                 biases.append(pointer(context, builder, kinds[17], bias, row))
-            a_table = pointer(context, builder, kinds[5], a_terms, a_term)
-            b_start = pointer(context, builder, kinds[7], b, b0)
-            b_table = pointer(context, builder, kinds[9], b_rows, b_row)
-            c_start = pointer(context, builder, kinds[12], c, c0)
             sums = _sum_up(
                 builder, vectors, terms, starts, lambda k: builder.load(builder.gep(a_table, [k])),
                 lambda k: builder.gep(b_start, [builder.load(builder.gep(b_table, [k]))]),
             )  # fmt: skip
             place = _places(builder, c_start, c_row, sums)
             _finish(builder, sums, biases, place, rows, columns, fresh, least)
-            return context.get_dummy_value()
 
-        return signature, generate
+        _smallest(builder, (ROWS // 2, ROWS), rows, columns, _lanes(b_start), write)
+        return context.get_dummy_value()
 
-    return tile
+    return signature, generate
+
+
+def _lanes(place):
+    """Return how many of the numbers that lie there a vector has."""
+    return REGISTERS.size * 8 // bits(place.type.pointee)
+
+
+def _smallest(builder, heights, rows, columns, lanes, write):
+    """Write code for tiles of these heights and all widths; the smallest that will do is used."""
+    done = builder.append_basic_block("done")
+
+    def if_at_most(count, limit, largest):
+        """Go on where count is at most the limit; return where it goes on otherwise."""
+        if limit == largest:
+            return done
+        fits, larger = (builder.append_basic_block(name) for name in ("fits", "larger"))
+        is_small = builder.icmp_signed("<=", count, ir.Constant(count.type, limit))
+        builder.cbranch(is_small, fits, larger)
+        builder.position_at_end(fits)
+        return larger
+
+    for height in heights:
+        higher = if_at_most(rows, height, heights[-1])
+        for vectors in range(1, REGISTERS.vectors + 1):
+            wider = if_at_most(columns, vectors * lanes, REGISTERS.vectors * lanes)
+            write(height, vectors)
+            builder.branch(done)
+            builder.position_at_end(wider)
+        builder.position_at_end(higher)
 
 
 def _existing(builder, tile_rows, rows):
@@ -119,7 +144,7 @@ def _sum_up(builder, vectors, terms, starts, a_offset, b_place):
     its row of b begins.
     """
     size, number = terms.type, starts[0].type.pointee
-    lanes = REGISTERS.size * 8 // bits(number)
+    lanes = _lanes(starts[0])
     vector = ir.VectorType(number, lanes)
     multiply_add = cgutils.get_or_insert_function(
         builder.module,
@@ -195,42 +220,31 @@ def _finish(builder, sums, biases, place, rows, columns, fresh, least):
             low = builder.fcmp_ordered("<", value, floor)
             store(builder, builder.select(low, floor, value), place(i, j), mask)
 
+    def part(j):
+        left = builder.sub(columns, ir.Constant(size, j * vector.count))
+        return first(builder, left, vector.count)
+
     full = ir.Constant(size, len(sums[0]) * vector.count)
     is_full = builder.icmp_signed(">=", columns, full)
     for i in range(len(sums)):
-        with builder.if_then(builder.icmp_signed("<", ir.Constant(size, i), rows)):
-            with builder.if_else(is_full) as (whole, part):
-                with whole:
-                    put(i, lambda j: None)
-                with part:
-                    left = lambda j: builder.sub(columns, ir.Constant(size, j * vector.count))
-                    put(i, lambda j: first(builder, left(j), vector.count))
-
-
-_wide, _middle = (_tile(ROWS, REGISTERS.vectors - i) for i in (0, 1))
-_narrow = _tile(ROWS, 1)
-_wide_rows, _middle_rows = (_scattered_tile(ROWS, REGISTERS.vectors - i) for i in (0, 1))
-_narrow_rows = _scattered_tile(ROWS, 1)
-_low_rows, _low_narrow_rows = (
-    _scattered_tile(ROWS // 2, vectors) for vectors in (REGISTERS.vectors, 1)
-)
+        is_there = builder.icmp_signed("<", ir.Constant(size, i), rows)
+        with builder.if_then(is_there), builder.if_else(is_full) as (whole, rest):
+            with whole:
+                put(i, lambda j: None)
+            with rest:
+                put(i, part)
 
 
 @compiled(inline="always")
 def _multiply(a, a0, a_row, a_term, rows, b, b_row, terms, c, c_row, width, fresh):
-    lanes = REGISTERS.size // b.itemsize
-    full = REGISTERS.vectors * lanes
+    full = REGISTERS.vectors * (REGISTERS.size // b.itemsize)
     for i in range(0, rows, ROWS):
         left, start = min(ROWS, rows - i), a0 + i * a_row
         for j in range(0, width, full):
-            vectors = (min(full, width - j) + lanes - 1) // lanes
-            c0 = i * c_row + j
-            if vectors == REGISTERS.vectors:
-                _wide(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
-            elif vectors > 1:
-                _middle(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
-            else:
-                _narrow(a, start, a_row, a_term, left, b, j, b_row, terms, c, c0, c_row, fresh)
+            _tile(
+                a, start, a_row, a_term, left, b, j, b_row, terms, c, i * c_row + j, c_row,
+                width - j, fresh,
+            )  # fmt: skip
 
 
 @compiled()
@@ -261,36 +275,10 @@ def multiply_rows(
     bias[a_row + i], added. What is below `least` becomes it. Nothing is written beyond rows and
     width, so c may be where the result belongs.
     """
-    lanes = REGISTERS.size // b.itemsize
-    full = REGISTERS.vectors * lanes
+    full = REGISTERS.vectors * (REGISTERS.size // b.itemsize)
     for i in range(0, rows, ROWS):
-        left, row = min(ROWS, rows - i), a_row + i
         for j in range(0, width, full):
-            c1, b1, some = c0 + i * c_row + j, b0 + j, width - j
-            vectors = (min(full, some) + lanes - 1) // lanes
-            if left <= ROWS // 2 and vectors == REGISTERS.vectors:
-                _low_rows(
-                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
-                    fresh, bias, least,
-                )  # fmt: skip
-            elif left <= ROWS // 2:
-                for v in range(0, vectors * lanes, lanes):
-                    _low_narrow_rows(
-                        a, a0, a_rows, row, left, a_terms, a_term, b, b1 + v, b_rows, b_row, terms, c, c1 + v, c_row,
-                        some - v, fresh, bias, least,
-                    )  # fmt: skip
-            elif vectors == REGISTERS.vectors:
-                _wide_rows(
-                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
-                    fresh, bias, least,
-                )  # fmt: skip
-            elif vectors > 1:
-                _middle_rows(
-                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
-                    fresh, bias, least,
-                )  # fmt: skip
-            else:
-                _narrow_rows(
-                    a, a0, a_rows, row, left, a_terms, a_term, b, b1, b_rows, b_row, terms, c, c1, c_row, some,
-                    fresh, bias, least,
-                )  # fmt: skip
+            _scattered_tile(
+                a, a0, a_rows, a_row + i, min(ROWS, rows - i), a_terms, a_term, b, b0 + j, b_rows,
+                b_row, terms, c, c0 + i * c_row + j, c_row, width - j, fresh, bias, least,
+            )  # fmt: skip
