@@ -7,9 +7,10 @@ holds all together.
 import numpy as np
 
 from .. import memory, reference
+from ..threads import get_num_threads
 from .compiled import compiled
 from .elementwise import compilable
-from .parallel import in_parts
+from .parallel import parallel
 
 _PIECE = 256  # positions, of which 200 channels and more fit into the second-level cache
 
@@ -20,48 +21,36 @@ def batch_norm(x, w, b, eps):
     They are sums in float64, so the order of their terms does not show in float32, and y is rounded
     once: over a few values that lie close together, batch norm magnifies every rounding before it.
     """
-    rows, y = _rows(x), memory.empty(x.shape, x.dtype)
-    mean, variance, results = np.empty(x.shape[1]), np.empty(x.shape[1]), _rows(y)
-    in_parts(lambda a, o: _moments(rows, mean, variance, a, o), x.shape[1], x.size)
-    scale = w / np.sqrt(variance + eps)
-    in_parts(lambda a, o: _affine(rows, results, mean, scale, b, a, o), x.shape[1], x.size)
+    rows, mean, variance = _rows(x), np.empty(x.shape[1]), np.empty(x.shape[1])
+    _moments(rows, mean, variance, count=len(mean), elements=x.size)
+    y = _scaled(rows, mean, w / np.sqrt(variance + eps), b).reshape(x.shape)
     return y, mean.astype(x.dtype), variance.astype(x.dtype)
 
 
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
-    rows, y = _rows(x), memory.empty(x.shape, x.dtype)
-    scale, results = w / np.sqrt(variance + eps), _rows(y)
-    in_parts(lambda a, o: _affine(rows, results, mean, scale, b, a, o), x.shape[1], x.size)
-    return y
+    return _scaled(_rows(x), mean, w / np.sqrt(variance + eps), b).reshape(x.shape)
 
 
 def batch_norm_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
     rows, slopes, dx = _rows(x), _rows(dy), memory.empty(x.shape, x.dtype)
-    results, count = _rows(dx), x.size // x.shape[1]
-    deviation = np.sqrt(variance + eps)
+    deviation, count = np.sqrt(variance + eps), x.size // x.shape[1]
     dw, db = _parameter_gradients(slopes, rows, mean, deviation)
     scale = w / deviation
     shift = (scale * db / count).astype(x.dtype)
     tilt = (scale * dw / count / deviation).astype(x.dtype)
-
-    def some(start, stop):
-        _input_gradient(slopes, rows, results, mean, scale, shift, tilt, start, stop)
-
-    in_parts(some, x.shape[1], 3 * x.size)
+    _input_gradient(
+        slopes, rows, _rows(dx), mean, scale, shift, tilt, count=_lines(rows), elements=3 * x.size
+    )
     return dx, dw.astype(x.dtype), db.astype(x.dtype)
 
 
 def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance are constants."""
-    slopes, dx = _rows(dy), memory.empty(x.shape, x.dtype)
-    results, deviation = _rows(dx), np.sqrt(variance + eps)
+    slopes, deviation, nothing = _rows(dy), np.sqrt(variance + eps), np.zeros_like(mean)
     dw, db = _parameter_gradients(slopes, _rows(x), mean, deviation)
-    scale, nothing = w / deviation, np.zeros_like(mean)
-    in_parts(
-        lambda a, o: _affine(slopes, results, nothing, scale, nothing, a, o), x.shape[1], 2 * x.size
-    )
+    dx = _scaled(slopes, nothing, w / deviation, nothing).reshape(x.shape)
     return dx, dw.astype(x.dtype), db.astype(x.dtype)
 
 
@@ -70,10 +59,8 @@ def local_response_norm(x, size, alpha, beta, k):
     if not compilable(x) or not x.size:
         return reference.local_response_norm(x, size, alpha, beta, k)
     images, y = _rows(x), memory.empty(x.shape, x.dtype)
-    results, before = _rows(y), size // 2
-    constants = map(x.dtype.type, (alpha, beta, k))
-    arguments = (size, before, *constants)
-    _in_pieces(lambda a, o: _respond(images, results, *arguments, a, o), images)
+    constants = size, size // 2, *map(x.dtype.type, (alpha, beta, k))
+    _in_pieces(_respond, images, _rows(y), *constants, arrays=1)
     return y
 
 
@@ -81,24 +68,37 @@ def local_response_norm_grad(dy, x, size, alpha, beta, k):
     """Return the gradient of x."""
     if not compilable(x, dy) or not x.size:
         return reference.local_response_norm_grad(dy, x, size, alpha, beta, k)
-    images, slopes, dx = _rows(x), _rows(dy), memory.empty(x.shape, x.dtype)
-    results, before = _rows(dx), size // 2
-    constants = map(x.dtype.type, (alpha, beta, k))
-    arguments = (size, before, *constants)
-    _in_pieces(lambda a, o: _response_grad(slopes, images, results, *arguments, a, o), images)
+    images, dx = _rows(x), memory.empty(x.shape, x.dtype)
+    constants = size, size // 2, *map(x.dtype.type, (alpha, beta, k))
+    _in_pieces(_response_grad, images, _rows(dy), _rows(dx), *constants, arrays=2)
     return dx
 
 
-def _in_pieces(function, images):
-    """Call a function for all pieces of all images, on several threads if it pays."""
-    in_parts(function, len(images) * -(-images.shape[2] // _PIECE), 4 * images.size)
+def _in_pieces(kernel, images, *others, arrays):
+    """Run a kernel over all pieces of all images, with room for so many arrays of one piece."""
+    n, channels, positions = images.shape
+    rooms = memory.empty((get_num_threads(), arrays, channels * _PIECE), images.dtype)
+    count = n * -(-positions // _PIECE)
+    kernel(images, *others, rooms, count=count, elements=4 * images.size, workers=len(rooms))
+
+
+def _scaled(x, mean, scale, b):
+    """Return (x - mean) * scale + b for each channel of rows."""
+    y = memory.empty(x.shape, x.dtype)
+    _affine(x, y, mean, scale, b, count=_lines(x), elements=x.size)
+    return y
 
 
 def _parameter_gradients(dy, x, mean, deviation):
     """Return the gradients of w and b in float64, from rows."""
     dw, db = np.empty(len(mean)), np.empty(len(mean))
-    in_parts(lambda a, o: _sums(dy, x, mean, dw, db, a, o), len(mean), 2 * x.size)
+    _sums(dy, x, mean, dw, db, count=len(mean), elements=2 * x.size)
     return dw / deviation, db
+
+
+def _lines(rows):
+    """Return how many lines there are, one a channel and an image."""
+    return rows.shape[0] * rows.shape[1]
 
 
 def _rows(x):
@@ -106,7 +106,7 @@ def _rows(x):
     return np.ascontiguousarray(x).reshape(*x.shape[:2], x[:1, :1].size if x.size else 0)
 
 
-@compiled(fastmath={"reassoc"}, error_model="numpy")
+@parallel(fastmath={"reassoc"}, error_model="numpy")
 def _moments(x, mean, variance, start, stop):
     n, _, size = x.shape
     for c in range(start, stop):
@@ -123,16 +123,16 @@ def _moments(x, mean, variance, start, stop):
         mean[c], variance[c] = origin + total, 0.0 if spread < 0 else spread  # NaN stays
 
 
-@compiled()
+@parallel()
 def _affine(x, y, mean, scale, b, start, stop):
-    n, _, size = x.shape
-    for i in range(n):
-        for c in range(start, stop):
-            for j in range(size):
-                y[i, c, j] = (x[i, c, j] - mean[c]) * scale[c] + b[c]
+    _, channels, size = x.shape
+    for line in range(start, stop):
+        i, c = line // channels, line % channels
+        for j in range(size):
+            y[i, c, j] = (x[i, c, j] - mean[c]) * scale[c] + b[c]
 
 
-@compiled(fastmath={"reassoc"})
+@parallel(fastmath={"reassoc"})
 def _sums(dy, x, mean, weighted, plain, start, stop):
     n, _, size = x.shape
     for c in range(start, stop):
@@ -145,14 +145,14 @@ def _sums(dy, x, mean, weighted, plain, start, stop):
         weighted[c], plain[c] = along, total
 
 
-@compiled()
+@parallel()
 def _input_gradient(dy, x, dx, mean, scale, shift, tilt, start, stop):
-    n, _, size = x.shape
-    for i in range(n):
-        for c in range(start, stop):
-            for j in range(size):
-                distance = x[i, c, j] - mean[c]
-                dx[i, c, j] = dy[i, c, j] * scale[c] - shift[c] - distance * tilt[c]
+    _, channels, size = x.shape
+    for line in range(start, stop):
+        i, c = line // channels, line % channels
+        for j in range(size):
+            distance = x[i, c, j] - mean[c]
+            dx[i, c, j] = dy[i, c, j] * scale[c] - shift[c] - distance * tilt[c]
 
 
 @compiled(error_model="numpy")
@@ -183,6 +183,12 @@ def _add_products(x, weight, total):
 
 
 @compiled()
+def _room(room, channels, positions):
+    """Return an array without gaps in a room for the largest."""
+    return room[: channels * positions].reshape(channels, positions)
+
+
+@compiled()
 def _take(x, first, piece):
     """Copy some positions of an image (c, positions): its own are too far apart for vectors."""
     for c in range(len(x)):
@@ -198,13 +204,13 @@ def _bases(image, base, c, size, before, alpha, k):
         base[j] = k + alpha * base[j]
 
 
-@compiled(error_model="numpy")
-def _respond(x, y, size, before, alpha, beta, k, start, stop):
+@parallel(error_model="numpy")
+def _respond(x, y, size, before, alpha, beta, k, rooms, worker, start, stop):
     channels, positions = x.shape[1:]
     pieces = (positions + _PIECE - 1) // _PIECE
     for part in range(start, stop):
         i, first = part // pieces, part % pieces * _PIECE
-        image = np.empty((channels, min(_PIECE, positions - first)), x.dtype)
+        image = _room(rooms[worker, 0], channels, min(_PIECE, positions - first))
         base, scale = np.empty(image.shape[1], x.dtype), np.empty(image.shape[1], x.dtype)
         _take(x[i], first, image)
         for c in range(channels):
@@ -215,14 +221,14 @@ def _respond(x, y, size, before, alpha, beta, k, start, stop):
                 result[j] = image[c, j] * scale[j]
 
 
-@compiled(error_model="numpy")
-def _response_grad(dy, x, dx, size, before, alpha, beta, k, start, stop):
+@parallel(error_model="numpy")
+def _response_grad(x, dy, dx, size, before, alpha, beta, k, rooms, worker, start, stop):
     channels, positions = x.shape[1:]
     pieces, slope = (positions + _PIECE - 1) // _PIECE, x.dtype.type(2) * alpha * beta
     for part in range(start, stop):
         i, first = part // pieces, part % pieces * _PIECE
-        image = np.empty((channels, min(_PIECE, positions - first)), x.dtype)
-        across = np.empty_like(image)
+        image = _room(rooms[worker, 0], channels, min(_PIECE, positions - first))
+        across = _room(rooms[worker, 1], channels, image.shape[1])
         base, scale = np.empty(image.shape[1], x.dtype), np.empty(image.shape[1], x.dtype)
         _take(x[i], first, image)
         for c in range(channels):
