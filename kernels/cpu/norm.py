@@ -1,4 +1,4 @@
-"""Batch normalisation in two passes over the memory forward, and two backward.
+"""Batch normalisation in one pass over the memory, and channel after channel in the cache.
 
 Local response normalisation in one each: positions are taken in pieces whose channels the cache
 holds all together.
@@ -12,46 +12,48 @@ from .compiled import compiled
 from .elementwise import compilable
 from .parallel import parallel
 
+# So many are added up in the type of x: more would be rounded visibly.
+_BLOCK = 4096
 _PIECE = 256  # positions, of which 200 channels and more fit into the second-level cache
 
 
 def batch_norm(x, w, b, eps):
     """Normalise x (n, c, ...) by the statistics of the batch: y, their mean (c,) and variance (c,).
 
-    They are sums in float64, so the order of their terms does not show in float32, and y is rounded
-    once: over a few values that lie close together, batch norm magnifies every rounding before it.
+    Neither the order of sums nor what is rounded on the way shows in float32, however close to each
+    other the values of a channel lie: batch norm would magnify it.
     """
-    rows, mean, variance = _rows(x), np.empty(x.shape[1]), np.empty(x.shape[1])
-    _moments(rows, mean, variance, count=len(mean), elements=x.size)
-    y = _scaled(rows, mean, w / np.sqrt(variance + eps), b).reshape(x.shape)
-    return y, mean.astype(x.dtype), variance.astype(x.dtype)
+    y, channels = memory.empty(x.shape, x.dtype), x.shape[1]
+    mean, variance = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    arguments = _rows(x), _rows(y), w, b, eps, mean, variance
+    _normalise(*arguments, count=channels, elements=2 * x.size)
+    return y, mean, variance
 
 
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
-    return _scaled(_rows(x), mean, w / np.sqrt(variance + eps), b).reshape(x.shape)
+    y, scale = memory.empty(x.shape, x.dtype), w / np.sqrt(variance + eps)
+    arguments = _rows(x), _rows(y), mean, scale, b
+    _normalise_by(*arguments, count=x.shape[0] * x.shape[1], elements=x.size)
+    return y
 
 
 def batch_norm_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    rows, slopes, dx = _rows(x), _rows(dy), memory.empty(x.shape, x.dtype)
-    deviation, count = np.sqrt(variance + eps), x.size // x.shape[1]
-    dw, db = _parameter_gradients(slopes, rows, mean, deviation)
-    scale = w / deviation
-    shift = (scale * db / count).astype(x.dtype)
-    tilt = (scale * dw / count / deviation).astype(x.dtype)
-    _input_gradient(
-        slopes, rows, _rows(dx), mean, scale, shift, tilt, count=_lines(rows), elements=3 * x.size
-    )
-    return dx, dw.astype(x.dtype), db.astype(x.dtype)
+    return _gradients(dy, x, w, mean, variance, eps, False)
 
 
 def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance are constants."""
-    slopes, deviation, nothing = _rows(dy), np.sqrt(variance + eps), np.zeros_like(mean)
-    dw, db = _parameter_gradients(slopes, _rows(x), mean, deviation)
-    dx = _scaled(slopes, nothing, w / deviation, nothing).reshape(x.shape)
-    return dx, dw.astype(x.dtype), db.astype(x.dtype)
+    return _gradients(dy, x, w, mean, variance, eps, True)
+
+
+def _gradients(dy, x, w, mean, variance, eps, constant):
+    dx, channels = memory.empty(x.shape, x.dtype), x.shape[1]
+    dw, db = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    arguments = _rows(dy), _rows(x), _rows(dx), dw, db, w, mean, variance, eps, constant
+    _slopes(*arguments, count=channels, elements=3 * x.size)
+    return dx, dw, db
 
 
 def local_response_norm(x, size, alpha, beta, k):
@@ -82,77 +84,120 @@ def _in_pieces(kernel, images, *others, arrays):
     kernel(images, *others, rooms, count=count, elements=4 * images.size, workers=len(rooms))
 
 
-def _scaled(x, mean, scale, b):
-    """Return (x - mean) * scale + b for each channel of rows."""
-    y = memory.empty(x.shape, x.dtype)
-    _affine(x, y, mean, scale, b, count=_lines(x), elements=x.size)
-    return y
-
-
-def _parameter_gradients(dy, x, mean, deviation):
-    """Return the gradients of w and b in float64, from rows."""
-    dw, db = np.empty(len(mean)), np.empty(len(mean))
-    _sums(dy, x, mean, dw, db, count=len(mean), elements=2 * x.size)
-    return dw / deviation, db
-
-
-def _lines(rows):
-    """Return how many lines there are, one a channel and an image."""
-    return rows.shape[0] * rows.shape[1]
-
-
 def _rows(x):
     """Return x (n, c, ...) as (n, c, values), without gaps."""
     return np.ascontiguousarray(x).reshape(*x.shape[:2], x[:1, :1].size if x.size else 0)
 
 
-@parallel(fastmath={"reassoc"}, error_model="numpy")
-def _moments(x, mean, variance, start, stop):
+@compiled(fastmath={"reassoc", "contract"})
+def _sum(x, c, origin):
+    """Return the sum, over a channel, of the distances from a number."""
     n, _, size = x.shape
+    total = 0.0
+    for i in range(n):
+        for first in range(0, size, _BLOCK):
+            some, part = x.dtype.type(0), x[i, c, first : first + _BLOCK]
+            for j in range(part.size):
+                some += part[j] - origin
+            total += some
+    return total
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def _sums_about(x, c, centre):
+    """Return the sum, over a channel, of the distances from a number, and that of their squares."""
+    n, _, size = x.shape
+    total, squares = 0.0, 0.0
+    for i in range(n):
+        for first in range(0, size, _BLOCK):
+            some = square = x.dtype.type(0)
+            part = x[i, c, first : first + _BLOCK]
+            for j in range(part.size):
+                distance = part[j] - centre
+                some += distance
+                square += distance * distance
+            total += some
+            squares += square
+    return total, squares
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def _sums_of_slopes(dy, x, c, mean):
+    """Return the sum of a channel's slopes, and that of their products with distances."""
+    n, _, size = x.shape
+    total, along = 0.0, 0.0
+    for i in range(n):
+        for first in range(0, size, _BLOCK):
+            some = product = x.dtype.type(0)
+            slopes, part = dy[i, c, first : first + _BLOCK], x[i, c, first : first + _BLOCK]
+            for j in range(part.size):
+                some += slopes[j]
+                product += slopes[j] * (part[j] - mean)
+            total += some
+            along += product
+    return total, along
+
+
+@compiled(error_model="numpy")
+def _moments(x, c):
+    """Return mean and variance of a channel in float64.
+
+    What is summed up are distances from some value, and then from the mean that they give: sums of
+    larger numbers would be rounded to more than what the values differ by.
+    """
+    count = x.shape[0] * x.shape[2]
+    origin = x[0, c, 0] if count else x.dtype.type(0)
+    centre = x.dtype.type(origin + _sum(x, c, origin) / count)
+    total, squares = _sums_about(x, c, centre)
+    return centre + total / count, squares / count - (total / count) ** 2
+
+
+@compiled(inline="always")
+def _affine(x, y, i, c, mean, rest, scale, b):
+    for j in range(x.shape[2]):
+        y[i, c, j] = ((x[i, c, j] - mean) - rest) * scale + b
+
+
+@parallel(error_model="numpy")
+def _normalise(x, y, w, b, eps, mean, variance, start, stop):
+    """Do all of a channel while the cache holds it."""
+    number = x.dtype.type
     for c in range(start, stop):
-        # In one pass, as distances from some value of the channel: of larger numbers, the squares
-        # would lose what their mean loses.
-        origin, total, squares = np.float64(x[0, c, 0]), 0.0, 0.0
-        for i in range(n):
-            for j in range(size):
-                distance = np.float64(x[i, c, j]) - origin
-                total += distance
-                squares += distance * distance
-        total /= n * size
-        spread = squares / (n * size) - total * total
-        mean[c], variance[c] = origin + total, 0.0 if spread < 0 else spread  # NaN stays
+        exact, spread = _moments(x, c)
+        mean[c], variance[c] = exact, spread
+        rest, scale = number(exact - mean[c]), number(w[c] / np.sqrt(spread + eps))
+        for i in range(len(x)):
+            _affine(x, y, i, c, mean[c], rest, scale, b[c])
 
 
-@parallel()
-def _affine(x, y, mean, scale, b, start, stop):
-    _, channels, size = x.shape
+@parallel(error_model="numpy")
+def _normalise_by(x, y, mean, scale, b, start, stop):
+    channels = x.shape[1]
     for line in range(start, stop):
         i, c = line // channels, line % channels
-        for j in range(size):
-            y[i, c, j] = (x[i, c, j] - mean[c]) * scale[c] + b[c]
+        _affine(x, y, i, c, mean[c], x.dtype.type(0), scale[c], b[c])
 
 
-@parallel(fastmath={"reassoc"})
-def _sums(dy, x, mean, weighted, plain, start, stop):
-    n, _, size = x.shape
+@parallel(error_model="numpy")
+def _slopes(dy, x, dx, dw, db, w, mean, variance, eps, constant, start, stop):
+    """Do all of a channel while the cache holds it."""
+    number, (n, _, size) = x.dtype.type, x.shape
     for c in range(start, stop):
-        along, total = 0.0, 0.0
+        total, along = _sums_of_slopes(dy, x, c, mean[c])
+        deviation = np.sqrt(variance[c] + eps)
+        scale = w[c] / deviation
+        db[c], dw[c], factor = total, along / deviation, number(scale)
+        # Where the statistics are constants, other values do not matter, not even infinite ones.
+        shift = number(scale * total / (n * size))
+        tilt = number(scale * along / (n * size) / deviation**2)
         for i in range(n):
-            for j in range(size):
-                slope = np.float64(dy[i, c, j])
-                total += slope
-                along += slope * (np.float64(x[i, c, j]) - np.float64(mean[c]))
-        weighted[c], plain[c] = along, total
-
-
-@parallel()
-def _input_gradient(dy, x, dx, mean, scale, shift, tilt, start, stop):
-    _, channels, size = x.shape
-    for line in range(start, stop):
-        i, c = line // channels, line % channels
-        for j in range(size):
-            distance = x[i, c, j] - mean[c]
-            dx[i, c, j] = dy[i, c, j] * scale[c] - shift[c] - distance * tilt[c]
+            if constant:
+                for j in range(size):
+                    dx[i, c, j] = dy[i, c, j] * factor
+            else:
+                for j in range(size):
+                    distance = x[i, c, j] - mean[c]
+                    dx[i, c, j] = dy[i, c, j] * factor - shift - distance * tilt
 
 
 @compiled(error_model="numpy")
