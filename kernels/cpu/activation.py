@@ -7,7 +7,7 @@ import numpy as np
 from .. import memory, reference
 from .compiled import compiled
 from .elementwise import compilable, elements, over_elements
-from .exponential import exp, expm1, log1p
+from .exponential import exp, expm1, largest, log1p
 from .parallel import parallel
 
 
@@ -222,15 +222,6 @@ def _softplus_grad(dy, x, dx, beta, start, stop):
         dx[i] = dy[i] * logistic(beta * x[i])
 
 
-@compiled(fastmath={"nnan", "nsz"})
-def _largest(x):
-    """Return the maximum of a line without NaN; of a line with one, the sum is NaN anyway."""
-    largest = x[0]
-    for i in range(x.size):
-        largest = max(largest, x[i])
-    return largest
-
-
 @compiled(fastmath={"reassoc"})
 def _exp_below(x, top, y):
     """Set y to exp(x - top) and return its sum."""
@@ -260,7 +251,7 @@ def _sum_of_products(x, y):
 @parallel(error_model="numpy")
 def _softmax(x, y, start, stop):
     for r in range(start, stop):
-        total = _exp_below(x[r], _largest(x[r]), y[r])
+        total = _exp_below(x[r], largest(x[r]), y[r])
         for i in range(x.shape[1]):
             y[r, i] /= total
 
@@ -276,7 +267,7 @@ def _softmax_grad(dy, y, dx, start, stop):
 @compiled()
 def log_softmax_of(x, y):
     """Set a row y to the logarithm of the softmax of x."""
-    top = _largest(x)
+    top = largest(x)
     rest = np.log(_sum_of_exp(x, top))
     for i in range(x.size):
         y[i] = (x[i] - top) - rest
