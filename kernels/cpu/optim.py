@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import reference
-from .elementwise import elements, flat, in_chunks
+from .elementwise import elements, in_chunks
 from .parallel import parallel
 
 
@@ -14,9 +14,7 @@ def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov
     lists = [w, dw, velocity if kept else w]  # the last is not looked at then
     for arrays in zip(*lists, strict=True):
         if _are_alike(arrays):
-            in_chunks(
-                _sgd, *map(flat, arrays), *map(arrays[0].dtype.type, constants), kept, nesterov
-            )
+            _step(_sgd, arrays, constants, kept, nesterov)
         else:
             alone = [[array] for array in arrays]
             reference.sgd_step(*alone[:2], alone[2] if kept else None, **options, nesterov=nesterov)
@@ -31,7 +29,7 @@ def adam_step(w, dw, m, v, *, step, lr, beta1, beta2, eps, weight_decay, decoupl
     constants = shrink, added, 1 - beta1, 1 - beta2, rate, scale, eps
     for arrays in zip(w, dw, m, v, strict=True):
         if _are_alike(arrays):
-            in_chunks(_adam, *map(flat, arrays), *map(arrays[0].dtype.type, constants))
+            _step(_adam, arrays, constants)
         else:
             alone = [[array] for array in arrays]
             reference.adam_step(*alone, **options, weight_decay=weight_decay, decoupled=decoupled)
@@ -47,6 +45,11 @@ def _are_alike(arrays):
     return dtype.isnative and all(
         a.shape == shape and a.dtype == dtype and a.flags.c_contiguous for a in arrays
     )
+
+
+def _step(kernel, arrays, constants, *flags):
+    number, flat = arrays[0].dtype.type, [array.reshape(-1) for array in arrays]
+    in_chunks(kernel, *flat, *map(number, constants), *flags)
 
 
 @parallel(error_model="numpy")
