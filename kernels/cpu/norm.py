@@ -1,7 +1,7 @@
-"""Batch normalisation in one pass over the memory, and channel after channel in the cache.
+"""Normalisation in one pass over the memory: what is needed again is still in the cache.
 
-Local response normalisation in one each: positions are taken in pieces whose channels the cache
-holds all together.
+Batch normalisation takes one channel after the other; local response normalisation takes pieces of
+positions, with all their channels.
 """
 
 import numpy as np
