@@ -1,12 +1,14 @@
 """Nonlinearities in one pass over the memory, where NumPy takes one for every operator."""
 
+import math
+
 import numpy as np
 
 from .. import memory, reference
 from .compiled import compiled
-from .elementwise import CHUNK, compilable, over_elements
-from .exponential import exp, expm1, log1p
-from .parallel import in_parts
+from .elementwise import compilable, elements, over_elements
+from .exponential import exp, expm1, largest, log1p
+from .parallel import parallel
 
 
 def relu(x):
@@ -100,8 +102,8 @@ def log_softmax_grad(dy, y, axis):
     return over_rows(_log_softmax_grad, reference.log_softmax_grad, (dy, y), axis)
 
 
-def over_rows(loop, definition, arrays, axis):
-    """Return what a compiled loop makes of arrays, one row after the other.
+def over_rows(kernel, definition, arrays, axis):
+    """Return what a parallel kernel makes of arrays, row by row.
 
     Rows are the last axis; along another one the reference steps through memory as well as any.
     """
@@ -109,48 +111,44 @@ def over_rows(loop, definition, arrays, axis):
     if not compilable(*arrays) or axis not in (-1, x.ndim - 1) or not x.size:
         return definition(*arrays, axis)
     y = memory.empty(x.shape, x.dtype)
-    lines = [np.ascontiguousarray(array).reshape(-1, x.shape[-1]) for array in (*arrays, y)]
-
-    def some(start, stop):
-        loop(*(line[start:stop] for line in lines))
-
-    in_parts(some, len(lines[0]), x.size)
+    rows = [np.ascontiguousarray(array).reshape(-1, x.shape[-1]) for array in (*arrays, y)]
+    kernel(*rows, count=len(rows[0]), elements=x.size)
     return y
 
 
-@compiled()
-def _relu(x, y):
-    for i in range(x.size):
+@parallel()
+def _relu(x, y, start, stop):
+    for i in elements(x, start, stop):
         y[i] = x.dtype.type(0) if x[i] <= 0 else x[i]  # NaN is not: it goes through
 
 
-@compiled()
-def _relu_grad(dy, y, dx):
-    for i in range(y.size):
+@parallel()
+def _relu_grad(dy, y, dx, start, stop):
+    for i in elements(y, start, stop):
         dx[i] = y.dtype.type(0) if y[i] <= 0 else dy[i]
 
 
-@compiled()
-def _leaky_relu(x, y, slope):
-    for i in range(x.size):
+@parallel()
+def _leaky_relu(x, y, slope, start, stop):
+    for i in elements(x, start, stop):
         y[i] = x[i] if x[i] > 0 else slope * x[i]
 
 
-@compiled()
-def _leaky_relu_grad(dy, x, dx, slope):
-    for i in range(x.size):
+@parallel()
+def _leaky_relu_grad(dy, x, dx, slope, start, stop):
+    for i in elements(x, start, stop):
         dx[i] = dy[i] if x[i] > 0 else slope * dy[i]
 
 
-@compiled()
-def _elu(x, y, alpha):
-    for i in range(x.size):
+@parallel()
+def _elu(x, y, alpha, start, stop):
+    for i in elements(x, start, stop):
         y[i] = x[i] if x[i] > 0 else alpha * expm1(x[i])
 
 
-@compiled()
-def _elu_grad(dy, x, dx, alpha):
-    for i in range(x.size):
+@parallel()
+def _elu_grad(dy, x, dx, alpha, start, stop):
+    for i in elements(x, start, stop):
         dx[i] = dy[i] if x[i] > 0 else dy[i] * alpha * exp(x[i])
 
 
@@ -162,40 +160,46 @@ def logistic(x):
     return (one if x >= 0 else small) / (one + small)
 
 
-@compiled(error_model="numpy")
-def _sigmoid(x, y):
-    for i in range(x.size):
+@parallel(error_model="numpy")
+def _sigmoid(x, y, start, stop):
+    for i in elements(x, start, stop):
         y[i] = logistic(x[i])
 
 
-@compiled()
-def _sigmoid_grad(dy, y, dx):
-    for i in range(y.size):
+@parallel()
+def _sigmoid_grad(dy, y, dx, start, stop):
+    for i in elements(y, start, stop):
         dx[i] = dy[i] * y[i] * (y.dtype.type(1) - y[i])
 
 
-def _tanh(x, y):
-    np.tanh(x, out=y)  # vectors already, and nothing around it
+@compiled(inline="always")
+def tangent(x):
+    """Return the hyperbolic tangent."""
+    rest = expm1(type(x)(-2) * abs(x))
+    return math.copysign(rest / (type(x)(2) + rest), x)
 
 
-@compiled()
-def _tanh_grad(dy, y, dx):
-    for i in range(y.size):
+@parallel(error_model="numpy")
+def _tanh(x, y, start, stop):
+    for i in elements(x, start, stop):
+        y[i] = tangent(x[i])
+
+
+@parallel()
+def _tanh_grad(dy, y, dx, start, stop):
+    for i in elements(y, start, stop):
         dx[i] = dy[i] * (y.dtype.type(1) - y[i] * y[i])
 
 
-def _scaled_tanh(x, y, amplitude, slope):
-    """Take in turn pieces that the cache holds."""
-    for start in range(0, x.size, CHUNK):
-        piece = y[start : start + CHUNK]
-        np.multiply(x[start : start + CHUNK], slope, out=piece)
-        np.tanh(piece, out=piece)
-        np.multiply(piece, amplitude, out=piece)
+@parallel(error_model="numpy")
+def _scaled_tanh(x, y, amplitude, slope, start, stop):
+    for i in elements(x, start, stop):
+        y[i] = amplitude * tangent(slope * x[i])
 
 
-@compiled(error_model="numpy")
-def _scaled_tanh_grad(dy, y, dx, amplitude, slope):
-    for i in range(y.size):
+@parallel(error_model="numpy")
+def _scaled_tanh_grad(dy, y, dx, amplitude, slope, start, stop):
+    for i in elements(y, start, stop):
         dx[i] = dy[i] * slope * (amplitude - y[i] * y[i] / amplitude)
 
 
@@ -205,26 +209,17 @@ def soft_positive(x):
     return log1p(exp(-abs(x)))
 
 
-@compiled(error_model="numpy")
-def _softplus(x, y, beta):
-    for i in range(x.size):
+@parallel(error_model="numpy")
+def _softplus(x, y, beta, start, stop):
+    for i in elements(x, start, stop):
         scaled = beta * x[i]
         y[i] = (max(scaled, x.dtype.type(0)) + soft_positive(scaled)) / beta
 
 
-@compiled(error_model="numpy")
-def _softplus_grad(dy, x, dx, beta):
-    for i in range(x.size):
+@parallel(error_model="numpy")
+def _softplus_grad(dy, x, dx, beta, start, stop):
+    for i in elements(x, start, stop):
         dx[i] = dy[i] * logistic(beta * x[i])
-
-
-@compiled(fastmath={"nnan", "nsz"})
-def _largest(x):
-    """Return the maximum of a line without NaN; of a line with one, the sum is NaN anyway."""
-    largest = x[0]
-    for i in range(x.size):
-        largest = max(largest, x[i])
-    return largest
 
 
 @compiled(fastmath={"reassoc"})
@@ -253,34 +248,40 @@ def _sum_of_products(x, y):
     return total
 
 
-@compiled(error_model="numpy")
-def _softmax(x, y):
-    for r in range(len(x)):
-        total = _exp_below(x[r], _largest(x[r]), y[r])
+@parallel(error_model="numpy")
+def _softmax(x, y, start, stop):
+    for r in range(start, stop):
+        total = _exp_below(x[r], largest(x[r]), y[r])
         for i in range(x.shape[1]):
             y[r, i] /= total
 
 
-@compiled()
-def _softmax_grad(dy, y, dx):
-    for r in range(len(y)):
+@parallel()
+def _softmax_grad(dy, y, dx, start, stop):
+    for r in range(start, stop):
         mean = _sum_of_products(dy[r], y[r])
         for i in range(y.shape[1]):
             dx[r, i] = y[r, i] * (dy[r, i] - mean)
 
 
 @compiled()
-def _log_softmax(x, y):
-    for r in range(len(x)):
-        top = _largest(x[r])
-        rest = np.log(_sum_of_exp(x[r], top))
-        for i in range(x.shape[1]):
-            y[r, i] = (x[r, i] - top) - rest
+def log_softmax_of(x, y):
+    """Set a row y to the logarithm of the softmax of x."""
+    top = largest(x)
+    rest = np.log(_sum_of_exp(x, top))
+    for i in range(x.size):
+        y[i] = (x[i] - top) - rest
 
 
-@compiled()
-def _log_softmax_grad(dy, y, dx):
-    for r in range(len(y)):
+@parallel()
+def _log_softmax(x, y, start, stop):
+    for r in range(start, stop):
+        log_softmax_of(x[r], y[r])
+
+
+@parallel()
+def _log_softmax_grad(dy, y, dx, start, stop):
+    for r in range(start, stop):
         total = dy[r].sum()
         for i in range(y.shape[1]):
             dx[r, i] = dy[r, i] - exp(y[r, i]) * total

@@ -8,8 +8,8 @@ import numpy as np
 from .. import memory, reference
 from ..reference.philox import LOW, MULTIPLIERS, WEYL
 from .compiled import compiled
-from .elementwise import CHUNK, compilable
-from .parallel import in_parts
+from .elementwise import CHUNK, compilable, elements, flat, in_chunks
+from .parallel import parallel
 
 _FIRST, _SECOND = map(np.uint64, MULTIPLIERS)
 _WEYL = tuple(map(np.uint32, WEYL))
@@ -20,15 +20,8 @@ def dropout(x, p, seed):
     if not compilable(x):
         return reference.dropout(x, p, seed)
     number, y = x.dtype.type, memory.empty(x.shape, x.dtype)
-    flat, results = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
     threshold = np.uint32(np.ceil(number(p) * 2.0**24))  # of the words' upper 24 bits
-    scale, key = number(1) / number(1 - p), _key(seed)
-
-    def some(start, stop):
-        here = slice(start * CHUNK, stop * CHUNK)
-        _drop(flat[here], results[here], threshold, scale, *key, start * (CHUNK // 4))
-
-    in_parts(some, -(-x.size // CHUNK), x.size)
+    in_chunks(_drop, flat(x), flat(y), threshold, number(1) / number(1 - p), *_key(seed))
     return y
 
 
@@ -45,11 +38,7 @@ def spatial_dropout(x, p, seed):
     y = memory.empty(x.shape, x.dtype)
     shape = (len(factors), x.size // max(len(factors), 1))
     channels, results = np.ascontiguousarray(x).reshape(shape), y.reshape(shape)
-
-    def some(start, stop):
-        _scale(channels[start:stop], factors[start:stop], results[start:stop])
-
-    in_parts(some, len(factors), x.size)
+    _scale(channels, factors, results, count=len(factors), elements=x.size)
     return y
 
 
@@ -63,22 +52,17 @@ def gaussian_noise(x, std, seed):
     if not compilable(x):
         return reference.gaussian_noise(x, std, seed)
     y = memory.empty(x.shape, x.dtype)
-    flat, results, key = np.ascontiguousarray(x).reshape(-1), y.reshape(-1), _key(seed)
-
-    def some(start, stop):
-        for first in range(start * CHUNK, min(stop * CHUNK, x.size), CHUNK):
-            here = slice(first, first + CHUNK)
-            _add_noise(flat[here], results[here], std, key, first // 2)
-
-    in_parts(some, -(-x.size // CHUNK), 4 * x.size)
+    radius, angle = memory.empty((2, x.size), x.dtype)
+    in_chunks(_uniform_pairs, radius, angle, *_key(seed))
+    given, results = flat(x), flat(y)
+    for first in range(0, x.size, CHUNK):  # pieces that the cache holds
+        here = slice(first, first + CHUNK)
+        _add_noise(given[here], results[here], radius[here], angle[here], std)
     return y
 
 
-def _add_noise(x, y, std, key, counter):
+def _add_noise(x, y, radius, angle, std):
     """Set y to x and noise, by NumPy's logarithm and cosine, so that it is the reference's."""
-    uniform = memory.empty((2, x.size), x.dtype)
-    _uniform_pairs(*uniform, *key, counter)
-    radius, angle = uniform
     np.subtract(1, radius, out=radius)
     np.log(radius, out=radius)
     np.sqrt(np.multiply(radius, -2, out=radius), out=radius)
@@ -106,9 +90,10 @@ def _words(counter, key0, key1):
     return a, b, c, d
 
 
-@compiled()
-def _drop(x, y, threshold, scale, key0, key1, counter):
-    zero, whole = x.dtype.type(0), x.size // 4
+@parallel()
+def _drop(x, y, threshold, scale, key0, key1, start, stop):
+    x, y = x[start * CHUNK : stop * CHUNK], y[start * CHUNK : stop * CHUNK]
+    zero, whole, counter = x.dtype.type(0), x.size // 4, start * (CHUNK // 4)
     for i in range(whole):
         words = _words(np.uint64(counter + i), key0, key1)
         for j in range(4):
@@ -120,19 +105,19 @@ def _drop(x, y, threshold, scale, key0, key1, counter):
         y[4 * whole + j] = x[4 * whole + j] * (scale if kept else zero)
 
 
-@compiled()
-def _uniform_pairs(radius, angle, key0, key1, counter):
+@parallel()
+def _uniform_pairs(radius, angle, key0, key1, start, stop):
     """Set both to numbers in [0, 1): the words of a counter, two by two."""
     unit = radius.dtype.type(2.0**-24)
-    for i in range(radius.size):
-        words = _words(np.uint64(counter + i // 2), key0, key1)
+    for i in elements(radius, start, stop):
+        words = _words(i // np.uint64(2), key0, key1)
         odd = 2 * (i % 2)
         radius[i] = (words[odd] >> np.uint32(8)) * unit
         angle[i] = (words[odd + 1] >> np.uint32(8)) * unit
 
 
-@compiled()
-def _scale(x, factors, y):
-    for r in range(len(x)):
+@parallel()
+def _scale(x, factors, y, start, stop):
+    for r in range(start, stop):
         for i in range(x.shape[1]):
             y[r, i] = x[r, i] * factors[r]

@@ -3,22 +3,22 @@
 import numpy as np
 
 from .. import memory
-from .parallel import in_parts
+from .compiled import compiled
 
-# Parts begin at multiples of this, so that an element stands in the same place of a vector for any
-# number of threads, and the rounding of fused operations is the same.
+# What threads share are chunks of so many, so that an element stands in the same place of a vector
+# for any number of them, and the rounding of fused operations is the same.
 CHUNK = 1 << 12  # [elements]
 
 _TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def over_elements(loop, definition, arrays, *constants):
-    """Return what a compiled loop makes of arrays, element by element.
+def over_elements(kernel, definition, arrays, *constants):
+    """Return what a parallel kernel makes of arrays, element by element.
 
     Parameters
     ----------
-    loop : callable
-        Takes the arrays and the result, all flat and of one size, and the constants.
+    kernel : Parallel
+        Takes the arrays and the result, all flat and of one size, the constants, and which chunks.
     definition : callable
         The reference, for arrays that differ in shape or type, or are not of this floor.
     arrays : tuple of arrays
@@ -29,8 +29,7 @@ def over_elements(loop, definition, arrays, *constants):
     if not compilable(*arrays):
         return definition(*arrays, *constants)
     y = memory.empty(first.shape, first.dtype)
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
-    in_chunks(loop, [*flat, y.reshape(-1)], *map(first.dtype.type, constants))
+    in_chunks(kernel, *map(flat, (*arrays, y)), *map(first.dtype.type, constants))
     return y
 
 
@@ -44,14 +43,20 @@ def compilable(*arrays):
     )
 
 
-def in_chunks(loop, flat, *constants):
-    """Call a loop for parts of flat arrays of one size."""
-    size = flat[0].size
-    if size <= CHUNK:
-        loop(*flat, *constants)
-        return
+def flat(array):
+    """Return an array without axes and gaps."""
+    return np.ascontiguousarray(array).reshape(-1)
 
-    def some(start, stop):
-        loop(*(array[start * CHUNK : stop * CHUNK] for array in flat), *constants)
 
-    in_parts(some, -(-size // CHUNK), size)
+def in_chunks(kernel, x, *others):
+    """Run a parallel kernel over the chunks of a flat array and of others of its size."""
+    kernel(x, *others, count=-(-x.size // CHUNK), elements=x.size)
+
+
+@compiled(inline="always")
+def elements(x, start, stop):
+    """Return the range of the elements of some chunks of a flat array.
+
+    Without a sign: an index that might count from the end makes loops ten times slower.
+    """
+    return range(np.uint64(start * CHUNK), np.uint64(min(stop * CHUNK, x.size)))

@@ -1,4 +1,4 @@
-"""Exponential and logarithm in plain arithmetic, which LLVM turns into vectors.
+"""Exponential, logarithm and maximum in plain arithmetic, which LLVM turns into vectors.
 
 Numba calls the C library for every number, 8 times slower than these; NumPy has vectors of its own,
 but takes a pass over memory for every operator around them.
@@ -26,6 +26,10 @@ def expm1(x):
 
 def log1p(x):
     """Return the natural logarithm of 1 + x, for x in [0, 1]."""
+
+
+def largest(x):
+    """Return the maximum of a line, or any of its values where one is NaN."""
 
 
 @intrinsic
@@ -117,13 +121,32 @@ def _logarithm(number, terms):
     return log1p
 
 
+def _maximum(number, whole):
+    """Return `largest` by way of whole numbers: LLVM makes no vectors of the maximum of others."""
+    sign = whole(8 * number().itemsize - 1)
+    lowest, others = whole(np.iinfo(whole).min), whole(np.iinfo(whole).max)
+
+    @_inlined
+    def turned(bits):
+        """Invert all but the sign of negative numbers: their order is that of whole ones then."""
+        return whole(bits ^ ((bits >> sign) & others))
+
+    def largest(x):
+        most = lowest
+        for i in range(x.size):
+            most = max(most, turned(_bits(x[i])))
+        return _number(turned(most))
+
+    return largest
+
+
 _SINGLE = _exponentials(np.float32, np.int32, 23, 7, -104, 89, 0.693359375, -2.12194440e-4)
 _DOUBLE = _exponentials(
     np.float64, np.int64, 52, 13, -746, 710, 6.93147180369123816490e-01, 1.90821492927058770002e-10
 )
 _BY_TYPE = {
-    types.float32: (*_SINGLE, _logarithm(np.float32, 7)),
-    types.float64: (*_DOUBLE, _logarithm(np.float64, 16)),
+    types.float32: (*_SINGLE, _logarithm(np.float32, 7), _maximum(np.float32, np.int32)),
+    types.float64: (*_DOUBLE, _logarithm(np.float64, 16), _maximum(np.float64, np.int64)),
 }
 
 
@@ -135,3 +158,4 @@ def _chosen(x, which):
 overload(exp)(lambda x: _chosen(x, 0))
 overload(expm1)(lambda x: _chosen(x, 1))
 overload(log1p)(lambda x: _chosen(x, 2))
+overload(largest)(lambda x: _chosen(x.dtype, 3))

@@ -3,11 +3,11 @@
 import numpy as np
 
 from .. import memory, reference
-from .activation import log_softmax, logistic, soft_positive
+from .activation import log_softmax_of, logistic, soft_positive
 from .compiled import compiled
-from .elementwise import compilable, over_elements
+from .elementwise import compilable, elements, over_elements
 from .exponential import exp
-from .parallel import in_parts
+from .parallel import parallel
 
 
 def softmax_cross_entropy(x, target, label_smoothing):
@@ -17,9 +17,10 @@ def softmax_cross_entropy(x, target, label_smoothing):
     """
     if not _in_rows(x, target):
         return reference.softmax_cross_entropy(x, target, label_smoothing)
-    log_probability, loss = log_softmax(x, 1), memory.empty((len(x),), x.dtype)
-    loop = _class_losses if target.ndim == 1 else _mixture_losses
-    _over_samples(loop, x.dtype.type(label_smoothing), log_probability, _aim(target), loss)
+    log_probability, loss = memory.empty(x.shape, x.dtype), memory.empty((len(x),), x.dtype)
+    kernel = _class_losses if target.ndim == 1 else _mixture_losses
+    arrays = np.ascontiguousarray(x), _aim(target), log_probability, loss
+    kernel(*arrays, x.dtype.type(label_smoothing), count=len(x), elements=x.size)
     return loss, log_probability
 
 
@@ -28,9 +29,9 @@ def softmax_cross_entropy_grad(dy, log_probability, target, label_smoothing):
     if not _in_rows(log_probability, target) or dy.dtype != log_probability.dtype:
         return reference.softmax_cross_entropy_grad(dy, log_probability, target, label_smoothing)
     dx = memory.empty(log_probability.shape, dy.dtype)
-    loop = _class_gradients if target.ndim == 1 else _mixture_gradients
-    given = map(np.ascontiguousarray, (log_probability, dy))
-    _over_samples(loop, dy.dtype.type(label_smoothing), *given, _aim(target), dx)
+    kernel = _class_gradients if target.ndim == 1 else _mixture_gradients
+    arrays = *map(np.ascontiguousarray, (log_probability, dy)), _aim(target), dx
+    kernel(*arrays, dy.dtype.type(label_smoothing), count=len(dx), elements=dx.size)
     return dx
 
 
@@ -87,26 +88,16 @@ def _in_rows(x, target):
     """Return whether there is one distribution (c,) a sample, and a target of its kind."""
     if x.ndim != 2 or not x.size:
         return False
-    # No index of a class may leave its row: the reference raises, a loop would read on.
-    return compilable(x, target) if target.ndim == 2 else _are_classes(target, *x.shape)
-
-
-def _are_classes(target, n, c):
-    return (
-        target.shape == (n,) and target.dtype.kind in "iu" and 0 <= target.min() <= target.max() < c
-    )
+    if target.ndim == 2:
+        return compilable(x, target)
+    if target.shape != x.shape[:1] or target.dtype.kind not in "iu" or not compilable(x):
+        return False
+    return _are_below(_aim(target), x.shape[1])
 
 
 def _aim(target):
     """Return indices of classes or probabilities, without gaps, in one of three types."""
     return np.ascontiguousarray(target, np.int64 if target.ndim == 1 else target.dtype)
-
-
-def _over_samples(loop, smoothing, *arrays):
-    def some(start, stop):
-        loop(*(array[start:stop] for array in arrays), smoothing)
-
-    in_parts(some, len(arrays[0]), arrays[0].size)
 
 
 def _factor(weight, x):
@@ -117,17 +108,28 @@ def _factor(weight, x):
 
 
 @compiled()
-def _class_losses(log_probability, target, loss, smoothing):
-    for r in range(len(loss)):
+def _are_below(classes, c):
+    """Return whether no index leaves its row: the reference raises, a loop would read on."""
+    lowest = highest = 0
+    for index in classes:
+        lowest, highest = min(lowest, index), max(highest, index)
+    return lowest >= 0 and highest < c
+
+
+@parallel()
+def _class_losses(x, target, log_probability, loss, smoothing, start, stop):
+    for r in range(start, stop):
+        log_softmax_of(x[r], log_probability[r])
         loss[r] = -log_probability[r, target[r]]
         if smoothing:
             mean = log_probability[r].mean()
             loss[r] = (loss.dtype.type(1) - smoothing) * loss[r] - smoothing * mean
 
 
-@compiled()
-def _mixture_losses(log_probability, target, loss, smoothing):
-    for r in range(len(loss)):
+@parallel()
+def _mixture_losses(x, target, log_probability, loss, smoothing, start, stop):
+    for r in range(start, stop):
+        log_softmax_of(x[r], log_probability[r])
         total = loss.dtype.type(0)
         for i in range(target.shape[1]):
             total -= target[r, i] * log_probability[r, i]
@@ -137,22 +139,22 @@ def _mixture_losses(log_probability, target, loss, smoothing):
             loss[r] = (loss.dtype.type(1) - smoothing) * total - smoothing * mean
 
 
-@compiled(error_model="numpy")
-def _class_gradients(log_probability, dy, target, dx, smoothing):
+@parallel(error_model="numpy")
+def _class_gradients(log_probability, dy, target, dx, smoothing, start, stop):
     one = dx.dtype.type(1)
     share = smoothing / dx.dtype.type(dx.shape[1])
-    for r in range(len(dx)):
+    for r in range(start, stop):
         for i in range(dx.shape[1]):
             dx[r, i] = dy[r] * (exp(log_probability[r, i]) - share)
         right = target[r]
         dx[r, right] = dy[r] * (exp(log_probability[r, right]) - share - (one - smoothing))
 
 
-@compiled(error_model="numpy")
-def _mixture_gradients(log_probability, dy, target, dx, smoothing):
+@parallel(error_model="numpy")
+def _mixture_gradients(log_probability, dy, target, dx, smoothing, start, stop):
     kept = dx.dtype.type(1) - smoothing
     share = smoothing / dx.dtype.type(dx.shape[1])
-    for r in range(len(dx)):
+    for r in range(start, stop):
         total = dx.dtype.type(0)
         for i in range(dx.shape[1]):
             total += kept * target[r, i] + share
@@ -161,47 +163,47 @@ def _mixture_gradients(log_probability, dy, target, dx, smoothing):
             dx[r, i] = dy[r] * (exp(log_probability[r, i]) * total - wanted)
 
 
-@compiled(error_model="numpy")
-def _sigmoid_cross_entropy(x, target, loss, weight):
+@parallel(error_model="numpy")
+def _sigmoid_cross_entropy(x, target, loss, weight, start, stop):
     one, zero = x.dtype.type(1), x.dtype.type(0)
-    for i in range(x.size):
+    for i in elements(x, start, stop):
         rest = soft_positive(x[i])
         positive, negative = max(-x[i], zero) + rest, max(x[i], zero) + rest
         loss[i] = target[i] * (positive * weight) + (one - target[i]) * negative
 
 
-@compiled(error_model="numpy")
-def _sigmoid_gradient(dy, x, target, dx, weight):
+@parallel(error_model="numpy")
+def _sigmoid_gradient(dy, x, target, dx, weight, start, stop):
     one = x.dtype.type(1)
-    for i in range(x.size):
+    for i in elements(x, start, stop):
         probability = logistic(x[i])
         positive = target[i] * (probability - one) * weight
         dx[i] = dy[i] * (positive + (one - target[i]) * probability)
 
 
-@compiled()
-def _squared_error(x, target, loss):
-    for i in range(x.size):
+@parallel()
+def _squared_error(x, target, loss, start, stop):
+    for i in elements(x, start, stop):
         loss[i] = (x[i] - target[i]) * (x[i] - target[i])
 
 
-@compiled()
-def _squared_error_grad(dy, x, target, dx):
-    for i in range(x.size):
+@parallel()
+def _squared_error_grad(dy, x, target, dx, start, stop):
+    for i in elements(x, start, stop):
         dx[i] = x.dtype.type(2) * dy[i] * (x[i] - target[i])
 
 
-@compiled()
-def _huber(x, target, loss, delta):
+@parallel()
+def _huber(x, target, loss, delta, start, stop):
     half = x.dtype.type(0.5)
-    for i in range(x.size):
+    for i in elements(x, start, stop):
         error = abs(x[i] - target[i])
         loss[i] = half * error * error if error <= delta else delta * (error - half * delta)
 
 
-@compiled()
-def _huber_grad(dy, x, target, dx, delta):
-    for i in range(x.size):
+@parallel()
+def _huber_grad(dy, x, target, dx, delta, start, stop):
+    for i in elements(x, start, stop):
         error = x[i] - target[i]
         clipped = -delta if error < -delta else delta if error > delta else error  # NaN stays
         dx[i] = dy[i] * clipped

@@ -1,68 +1,59 @@
-"""Batch normalisation in two passes over the memory forward, and two backward.
+"""Normalisation in one pass over the memory: what is needed again is still in the cache.
 
-Local response normalisation in one each: positions are taken in pieces whose channels the cache
-holds all together.
+Batch normalisation takes one channel after the other; local response normalisation takes pieces of
+positions, with all their channels.
 """
 
 import numpy as np
 
 from .. import memory, reference
+from ..threads import get_num_threads
 from .compiled import compiled
 from .elementwise import compilable
-from .parallel import in_parts
+from .parallel import parallel
 
+# So many are added up in the type of x: more would be rounded visibly.
+_BLOCK = 4096
 _PIECE = 256  # positions, of which 200 channels and more fit into the second-level cache
 
 
 def batch_norm(x, w, b, eps):
     """Normalise x (n, c, ...) by the statistics of the batch: y, their mean (c,) and variance (c,).
 
-    They are sums in float64, so the order of their terms does not show in float32, and y is rounded
-    once: over a few values that lie close together, batch norm magnifies every rounding before it.
+    Neither the order of sums nor what is rounded on the way shows in float32, however close to each
+    other the values of a channel lie: batch norm would magnify it.
     """
-    rows, y = _rows(x), memory.empty(x.shape, x.dtype)
-    mean, variance, results = np.empty(x.shape[1]), np.empty(x.shape[1]), _rows(y)
-    in_parts(lambda a, o: _moments(rows, mean, variance, a, o), x.shape[1], x.size)
-    scale = w / np.sqrt(variance + eps)
-    in_parts(lambda a, o: _affine(rows, results, mean, scale, b, a, o), x.shape[1], x.size)
-    return y, mean.astype(x.dtype), variance.astype(x.dtype)
+    y, channels = memory.empty(x.shape, x.dtype), x.shape[1]
+    mean, variance = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    arguments = _rows(x), _rows(y), w, b, eps, mean, variance
+    _normalise(*arguments, count=channels, elements=2 * x.size)
+    return y, mean, variance
 
 
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
-    rows, y = _rows(x), memory.empty(x.shape, x.dtype)
-    scale, results = w / np.sqrt(variance + eps), _rows(y)
-    in_parts(lambda a, o: _affine(rows, results, mean, scale, b, a, o), x.shape[1], x.size)
+    y, scale = memory.empty(x.shape, x.dtype), w / np.sqrt(variance + eps)
+    arguments = _rows(x), _rows(y), mean, scale, b
+    _normalise_by(*arguments, count=x.shape[0] * x.shape[1], elements=x.size)
     return y
 
 
 def batch_norm_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    rows, slopes, dx = _rows(x), _rows(dy), memory.empty(x.shape, x.dtype)
-    results, count = _rows(dx), x.size // x.shape[1]
-    deviation = np.sqrt(variance + eps)
-    dw, db = _parameter_gradients(slopes, rows, mean, deviation)
-    scale = w / deviation
-    shift = (scale * db / count).astype(x.dtype)
-    tilt = (scale * dw / count / deviation).astype(x.dtype)
-
-    def some(start, stop):
-        _input_gradient(slopes, rows, results, mean, scale, shift, tilt, start, stop)
-
-    in_parts(some, x.shape[1], 3 * x.size)
-    return dx, dw.astype(x.dtype), db.astype(x.dtype)
+    return _gradients(dy, x, w, mean, variance, eps, False)
 
 
 def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance are constants."""
-    slopes, dx = _rows(dy), memory.empty(x.shape, x.dtype)
-    results, deviation = _rows(dx), np.sqrt(variance + eps)
-    dw, db = _parameter_gradients(slopes, _rows(x), mean, deviation)
-    scale, nothing = w / deviation, np.zeros_like(mean)
-    in_parts(
-        lambda a, o: _affine(slopes, results, nothing, scale, nothing, a, o), x.shape[1], 2 * x.size
-    )
-    return dx, dw.astype(x.dtype), db.astype(x.dtype)
+    return _gradients(dy, x, w, mean, variance, eps, True)
+
+
+def _gradients(dy, x, w, mean, variance, eps, constant):
+    dx, channels = memory.empty(x.shape, x.dtype), x.shape[1]
+    dw, db = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    arguments = _rows(dy), _rows(x), _rows(dx), dw, db, w, mean, variance, eps, constant
+    _slopes(*arguments, count=channels, elements=3 * x.size)
+    return dx, dw, db
 
 
 def local_response_norm(x, size, alpha, beta, k):
@@ -70,10 +61,8 @@ def local_response_norm(x, size, alpha, beta, k):
     if not compilable(x) or not x.size:
         return reference.local_response_norm(x, size, alpha, beta, k)
     images, y = _rows(x), memory.empty(x.shape, x.dtype)
-    results, before = _rows(y), size // 2
-    constants = map(x.dtype.type, (alpha, beta, k))
-    arguments = (size, before, *constants)
-    _in_pieces(lambda a, o: _respond(images, results, *arguments, a, o), images)
+    constants = size, size // 2, *map(x.dtype.type, (alpha, beta, k))
+    _in_pieces(_respond, images, _rows(y), *constants, arrays=1)
     return y
 
 
@@ -81,24 +70,18 @@ def local_response_norm_grad(dy, x, size, alpha, beta, k):
     """Return the gradient of x."""
     if not compilable(x, dy) or not x.size:
         return reference.local_response_norm_grad(dy, x, size, alpha, beta, k)
-    images, slopes, dx = _rows(x), _rows(dy), memory.empty(x.shape, x.dtype)
-    results, before = _rows(dx), size // 2
-    constants = map(x.dtype.type, (alpha, beta, k))
-    arguments = (size, before, *constants)
-    _in_pieces(lambda a, o: _response_grad(slopes, images, results, *arguments, a, o), images)
+    images, dx = _rows(x), memory.empty(x.shape, x.dtype)
+    constants = size, size // 2, *map(x.dtype.type, (alpha, beta, k))
+    _in_pieces(_response_grad, images, _rows(dy), _rows(dx), *constants, arrays=2)
     return dx
 
 
-def _in_pieces(function, images):
-    """Call a function for all pieces of all images, on several threads if it pays."""
-    in_parts(function, len(images) * -(-images.shape[2] // _PIECE), 4 * images.size)
-
-
-def _parameter_gradients(dy, x, mean, deviation):
-    """Return the gradients of w and b in float64, from rows."""
-    dw, db = np.empty(len(mean)), np.empty(len(mean))
-    in_parts(lambda a, o: _sums(dy, x, mean, dw, db, a, o), len(mean), 2 * x.size)
-    return dw / deviation, db
+def _in_pieces(kernel, images, *others, arrays):
+    """Run a kernel over all pieces of all images, with room for so many arrays of one piece."""
+    n, channels, positions = images.shape
+    rooms = memory.empty((get_num_threads(), arrays, channels * _PIECE), images.dtype)
+    count = n * -(-positions // _PIECE)
+    kernel(images, *others, rooms, count=count, elements=4 * images.size, workers=len(rooms))
 
 
 def _rows(x):
@@ -106,53 +89,115 @@ def _rows(x):
     return np.ascontiguousarray(x).reshape(*x.shape[:2], x[:1, :1].size if x.size else 0)
 
 
-@compiled(fastmath={"reassoc"}, error_model="numpy")
-def _moments(x, mean, variance, start, stop):
+@compiled(fastmath={"reassoc", "contract"})
+def _sum(x, c, origin):
+    """Return the sum, over a channel, of the distances from a number."""
     n, _, size = x.shape
-    for c in range(start, stop):
-        # In one pass, as distances from some value of the channel: of larger numbers, the squares
-        # would lose what their mean loses.
-        origin, total, squares = np.float64(x[0, c, 0]), 0.0, 0.0
-        for i in range(n):
-            for j in range(size):
-                distance = np.float64(x[i, c, j]) - origin
-                total += distance
-                squares += distance * distance
-        total /= n * size
-        spread = squares / (n * size) - total * total
-        mean[c], variance[c] = origin + total, 0.0 if spread < 0 else spread  # NaN stays
-
-
-@compiled()
-def _affine(x, y, mean, scale, b, start, stop):
-    n, _, size = x.shape
+    total = 0.0
     for i in range(n):
-        for c in range(start, stop):
-            for j in range(size):
-                y[i, c, j] = (x[i, c, j] - mean[c]) * scale[c] + b[c]
+        for first in range(0, size, _BLOCK):
+            some, part = x.dtype.type(0), x[i, c, first : first + _BLOCK]
+            for j in range(part.size):
+                some += part[j] - origin
+            total += some
+    return total
 
 
-@compiled(fastmath={"reassoc"})
-def _sums(dy, x, mean, weighted, plain, start, stop):
+@compiled(fastmath={"reassoc", "contract"})
+def _sums_about(x, c, centre):
+    """Return the sum, over a channel, of the distances from a number, and that of their squares."""
     n, _, size = x.shape
-    for c in range(start, stop):
-        along, total = 0.0, 0.0
-        for i in range(n):
-            for j in range(size):
-                slope = np.float64(dy[i, c, j])
-                total += slope
-                along += slope * (np.float64(x[i, c, j]) - np.float64(mean[c]))
-        weighted[c], plain[c] = along, total
-
-
-@compiled()
-def _input_gradient(dy, x, dx, mean, scale, shift, tilt, start, stop):
-    n, _, size = x.shape
+    total, squares = 0.0, 0.0
     for i in range(n):
-        for c in range(start, stop):
-            for j in range(size):
-                distance = x[i, c, j] - mean[c]
-                dx[i, c, j] = dy[i, c, j] * scale[c] - shift[c] - distance * tilt[c]
+        for first in range(0, size, _BLOCK):
+            some = square = x.dtype.type(0)
+            part = x[i, c, first : first + _BLOCK]
+            for j in range(part.size):
+                distance = part[j] - centre
+                some += distance
+                square += distance * distance
+            total += some
+            squares += square
+    return total, squares
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def _sums_of_slopes(dy, x, c, mean):
+    """Return the sum of a channel's slopes, and that of their products with distances."""
+    n, _, size = x.shape
+    total, along = 0.0, 0.0
+    for i in range(n):
+        for first in range(0, size, _BLOCK):
+            some = product = x.dtype.type(0)
+            slopes, part = dy[i, c, first : first + _BLOCK], x[i, c, first : first + _BLOCK]
+            for j in range(part.size):
+                some += slopes[j]
+                product += slopes[j] * (part[j] - mean)
+            total += some
+            along += product
+    return total, along
+
+
+@compiled(error_model="numpy")
+def _moments(x, c):
+    """Return mean and variance of a channel in float64.
+
+    What is summed up are distances from some value, and then from the mean that they give: sums of
+    larger numbers would be rounded to more than what the values differ by.
+    """
+    count = x.shape[0] * x.shape[2]
+    origin = x[0, c, 0] if count else x.dtype.type(0)
+    centre = x.dtype.type(origin + _sum(x, c, origin) / count)
+    total, squares = _sums_about(x, c, centre)
+    return centre + total / count, squares / count - (total / count) ** 2
+
+
+@compiled(inline="always")
+def _affine(x, y, i, c, mean, rest, scale, b):
+    for j in range(x.shape[2]):
+        y[i, c, j] = ((x[i, c, j] - mean) - rest) * scale + b
+
+
+@parallel(error_model="numpy")
+def _normalise(x, y, w, b, eps, mean, variance, start, stop):
+    """Do all of a channel while the cache holds it."""
+    number = x.dtype.type
+    for c in range(start, stop):
+        exact, spread = _moments(x, c)
+        mean[c], variance[c] = exact, spread
+        rest, scale = number(exact - mean[c]), number(w[c] / np.sqrt(spread + eps))
+        for i in range(len(x)):
+            _affine(x, y, i, c, mean[c], rest, scale, b[c])
+
+
+@parallel(error_model="numpy")
+def _normalise_by(x, y, mean, scale, b, start, stop):
+    channels = x.shape[1]
+    for line in range(start, stop):
+        i, c = line // channels, line % channels
+        _affine(x, y, i, c, mean[c], x.dtype.type(0), scale[c], b[c])
+
+
+@parallel(error_model="numpy")
+def _slopes(dy, x, dx, dw, db, w, mean, variance, eps, constant, start, stop):
+    """Do all of a channel while the cache holds it."""
+    number, (n, _, size) = x.dtype.type, x.shape
+    for c in range(start, stop):
+        total, along = _sums_of_slopes(dy, x, c, mean[c])
+        deviation = np.sqrt(variance[c] + eps)
+        scale = w[c] / deviation
+        db[c], dw[c], factor = total, along / deviation, number(scale)
+        # Where the statistics are constants, other values do not matter, not even infinite ones.
+        shift = number(scale * total / (n * size))
+        tilt = number(scale * along / (n * size) / deviation**2)
+        for i in range(n):
+            if constant:
+                for j in range(size):
+                    dx[i, c, j] = dy[i, c, j] * factor
+            else:
+                for j in range(size):
+                    distance = x[i, c, j] - mean[c]
+                    dx[i, c, j] = dy[i, c, j] * factor - shift - distance * tilt
 
 
 @compiled(error_model="numpy")
@@ -183,6 +228,12 @@ def _add_products(x, weight, total):
 
 
 @compiled()
+def _room(room, channels, positions):
+    """Return an array without gaps in a room for the largest."""
+    return room[: channels * positions].reshape(channels, positions)
+
+
+@compiled()
 def _take(x, first, piece):
     """Copy some positions of an image (c, positions): its own are too far apart for vectors."""
     for c in range(len(x)):
@@ -198,13 +249,13 @@ def _bases(image, base, c, size, before, alpha, k):
         base[j] = k + alpha * base[j]
 
 
-@compiled(error_model="numpy")
-def _respond(x, y, size, before, alpha, beta, k, start, stop):
+@parallel(error_model="numpy")
+def _respond(x, y, size, before, alpha, beta, k, rooms, worker, start, stop):
     channels, positions = x.shape[1:]
     pieces = (positions + _PIECE - 1) // _PIECE
     for part in range(start, stop):
         i, first = part // pieces, part % pieces * _PIECE
-        image = np.empty((channels, min(_PIECE, positions - first)), x.dtype)
+        image = _room(rooms[worker, 0], channels, min(_PIECE, positions - first))
         base, scale = np.empty(image.shape[1], x.dtype), np.empty(image.shape[1], x.dtype)
         _take(x[i], first, image)
         for c in range(channels):
@@ -215,14 +266,14 @@ def _respond(x, y, size, before, alpha, beta, k, start, stop):
                 result[j] = image[c, j] * scale[j]
 
 
-@compiled(error_model="numpy")
-def _response_grad(dy, x, dx, size, before, alpha, beta, k, start, stop):
+@parallel(error_model="numpy")
+def _response_grad(x, dy, dx, size, before, alpha, beta, k, rooms, worker, start, stop):
     channels, positions = x.shape[1:]
     pieces, slope = (positions + _PIECE - 1) // _PIECE, x.dtype.type(2) * alpha * beta
     for part in range(start, stop):
         i, first = part // pieces, part % pieces * _PIECE
-        image = np.empty((channels, min(_PIECE, positions - first)), x.dtype)
-        across = np.empty_like(image)
+        image = _room(rooms[worker, 0], channels, min(_PIECE, positions - first))
+        across = _room(rooms[worker, 1], channels, image.shape[1])
         base, scale = np.empty(image.shape[1], x.dtype), np.empty(image.shape[1], x.dtype)
         _take(x[i], first, image)
         for c in range(channels):

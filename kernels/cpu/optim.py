@@ -3,24 +3,21 @@
 import numpy as np
 
 from .. import reference
-from .compiled import compiled
-from .parallel import in_parts
-
-_CHUNK = 1 << 16  # [elements], so that arrays of all sizes share the threads evenly
+from .elementwise import elements, in_chunks
+from .parallel import parallel
 
 
 def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov):
     """Move each w down its gradient, as the reference does."""
     options = dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
-
-    def update(number, *arrays):
-        constants = map(number, (lr, momentum, 1 - dampening, weight_decay))
-        _sgd(*arrays, *constants, velocity is not None, nesterov)
-
-    lists = [w, dw, w if velocity is None else velocity]  # the last is not looked at then
-    for rest in _everywhere(update, lists):
-        kept = None if velocity is None else rest[2]
-        reference.sgd_step(rest[0], rest[1], kept, **options, nesterov=nesterov)
+    constants, kept = (lr, momentum, 1 - dampening, weight_decay), velocity is not None
+    lists = [w, dw, velocity if kept else w]  # the last is not looked at then
+    for arrays in zip(*lists, strict=True):
+        if _are_alike(arrays):
+            _step(_sgd, arrays, constants, kept, nesterov)
+        else:
+            alone = [[array] for array in arrays]
+            reference.sgd_step(*alone[:2], alone[2] if kept else None, **options, nesterov=nesterov)
 
 
 def adam_step(w, dw, m, v, *, step, lr, beta1, beta2, eps, weight_decay, decoupled):
@@ -29,45 +26,35 @@ def adam_step(w, dw, m, v, *, step, lr, beta1, beta2, eps, weight_decay, decoupl
     shrink = 1 - lr * weight_decay if decoupled else 1.0
     added = 0.0 if decoupled else weight_decay
     rate, scale = lr / (1 - beta1**step), 1 / np.sqrt(1 - beta2**step)
+    constants = shrink, added, 1 - beta1, 1 - beta2, rate, scale, eps
+    for arrays in zip(w, dw, m, v, strict=True):
+        if _are_alike(arrays):
+            _step(_adam, arrays, constants)
+        else:
+            alone = [[array] for array in arrays]
+            reference.adam_step(*alone, **options, weight_decay=weight_decay, decoupled=decoupled)
 
-    def update(number, *arrays):
-        _adam(*arrays, *map(number, (shrink, added, 1 - beta1, 1 - beta2, rate, scale, eps)))
 
-    for rest in _everywhere(update, [w, dw, m, v]):
-        reference.adam_step(*rest, **options, weight_decay=weight_decay, decoupled=decoupled)
+def _are_alike(arrays):
+    """Return whether arrays are without gaps, and of one shape and type.
 
-
-def _everywhere(update, lists):
-    """Update the arrays at the same place of all lists; yield, as lists, those not of one layout.
-
-    The loops below trust that arrays are as long as each other: others are for the reference, which
-    broadcasts them or says what is wrong.
+    The loops below trust that they are: others are for the reference, which broadcasts them or says
+    what is wrong.
     """
-    chunks = []
-    for arrays in zip(*lists, strict=True):
-        if not all(_of_layout(array, arrays[0]) for array in arrays):
-            yield [[array] for array in arrays]
-            continue
-        flat = [array.reshape(-1) for array in arrays]
-        starts = range(0, flat[0].size, _CHUNK)
-        chunks += [[array[start : start + _CHUNK] for array in flat] for start in starts]
-
-    def some(start, stop):
-        for chunk in chunks[start:stop]:
-            update(chunk[0].dtype.type, *chunk)
-
-    in_parts(some, len(chunks), sum(chunk[0].size for chunk in chunks))
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    return dtype.isnative and all(
+        a.shape == shape and a.dtype == dtype and a.flags.c_contiguous for a in arrays
+    )
 
 
-def _of_layout(array, first):
-    """Return whether an array is without gaps and like the first."""
-    same = array.shape == first.shape and array.dtype == first.dtype
-    return same and array.flags.c_contiguous and array.dtype.isnative
+def _step(kernel, arrays, constants, *flags):
+    number, flat = arrays[0].dtype.type, [array.reshape(-1) for array in arrays]
+    in_chunks(kernel, *flat, *map(number, constants), *flags)
 
 
-@compiled(error_model="numpy")
-def _sgd(w, dw, velocity, lr, momentum, share, weight_decay, kept, nesterov):
-    for i in range(w.size):
+@parallel(error_model="numpy")
+def _sgd(w, dw, velocity, lr, momentum, share, weight_decay, kept, nesterov, start, stop):
+    for i in elements(w, start, stop):
         step = dw[i] + weight_decay * w[i] if weight_decay else dw[i]  # 0 * inf is NaN
         if kept:
             velocity[i] = momentum * velocity[i] + share * step
@@ -75,9 +62,9 @@ def _sgd(w, dw, velocity, lr, momentum, share, weight_decay, kept, nesterov):
         w[i] -= lr * step
 
 
-@compiled(error_model="numpy")
-def _adam(w, dw, m, v, shrink, weight_decay, share1, share2, rate, scale, eps):
-    for i in range(w.size):
+@parallel(error_model="numpy")
+def _adam(w, dw, m, v, shrink, weight_decay, share1, share2, rate, scale, eps, start, stop):
+    for i in elements(w, start, stop):
         x = shrink * w[i]
         grad = dw[i] + weight_decay * x if weight_decay else dw[i]
         m[i] += share1 * (grad - m[i])

@@ -89,7 +89,7 @@ def in_parts(function, count, elements):
         return 0
 
     state = _team.ready(min(get_num_threads(), count) if elements >= LEAST else 1)
-    share(*state, count, ctypes.cast(task, ctypes.c_void_p).value, 0)
+    share(*state, count, ctypes.c_void_p.from_buffer(task).value, 0)
     if errors:
         raise errors[0]
 

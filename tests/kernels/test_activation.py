@@ -32,6 +32,15 @@ def test_softmax_takes_large_logits_and_keeps_the_digits_of_small_ones(k):
 
 
 @implementations
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_finds_the_largest_logit_of_either_sign(k, dtype):
+    for x in ([-3e38, -2e38], [-0.0, -1e4], [-np.inf, -5], [1e37, -1e37, 3e37], [-2, -1e-300]):
+        x = np.array(x, dtype)
+        assert k.softmax(x, 0).argmax() == x.argmax()
+        assert np.isfinite(k.softmax(x, 0)).all()
+
+
+@implementations
 def test_nan_goes_through_every_nonlinearity_and_its_gradient(k):
     for y in (k.relu(nan), k.leaky_relu(nan, 0.1), k.elu(nan, 1.0), k.sigmoid(nan), k.tanh(nan)):
         assert np.isnan(y).all()

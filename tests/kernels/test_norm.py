@@ -22,6 +22,17 @@ def test_batch_norm_of_values_far_from_zero_keeps_its_digits(k):
     assert variance == pytest.approx(exact.var(axis=(0, 2)), rel=1e-4)
 
 
+@pytest.mark.parametrize("mean", [0, 1000])
+def test_batch_norm_does_not_care_what_value_comes_first(mean):
+    x = np.random.default_rng(0).standard_normal((4, 2, 100, 100), np.float32) + np.float32(mean)
+    x[0, :, 0, 0] += 100
+    one, exact = np.ones(2, np.float32), x.astype(np.float64)
+    y, _, _ = kernels.cpu.batch_norm(x, one, 0 * one, 0.0)
+    expected = exact - exact.mean(axis=(0, 2, 3), keepdims=True)
+    expected /= exact.std(axis=(0, 2, 3), keepdims=True)
+    assert (np.abs(y - expected) / (1 + np.abs(expected))).max() < 4 * np.finfo(np.float32).eps
+
+
 @implementations
 def test_running_statistics_move_by_the_momentum_towards_the_unbiased_variance(k):
     mean, variance = np.zeros(1), np.ones(1)
