@@ -213,6 +213,7 @@ def _leave(processor):
     with contextlib.suppress(OSError):  # some sandboxes forbid it
         if others:
             os.sched_setaffinity(0, others)
+            os.sched_setaffinity(0, {*others, processor})  # it has moved, and is free again
 
 
 def _start_anew():

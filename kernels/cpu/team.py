@@ -30,6 +30,8 @@ SIZE = 8 * _LINE
 
 # So often a helper looks for a job before it sleeps: about a millisecond.
 PATIENCE = 1000
+# Who misses so many jobs between two looks has no processor of its own, and is to be woken on one.
+MISSED = 8
 # A part for each thread would leave all waiting for one that another program holds up.
 PARTS_EACH = 4
 
@@ -161,9 +163,12 @@ def share(state, threads, count, task, block):
 
 @compiled()
 def serve(state, worker):
-    """Take part in one job after the other; return when none has come for a while."""
-    seen = idle = 0
+    """Take part in one job after the other; return when none comes for a while, or all pass by."""
+    seen, idle, number = 0, 0, look(state, NUMBER)
     while idle < PATIENCE and not look(state, STOP):
+        before, number = number, look(state, NUMBER)
+        if number > before + MISSED:
+            return
         job = look(state, JOB)
         if job == 0 or job == seen:
             rest()
