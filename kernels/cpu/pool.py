@@ -23,6 +23,8 @@ from .taps import largest
 LONG = 64
 # Steps for which there are vectors; each is code of its own.
 STEPS = 8
+# And so many taps in a row have code of their own.
+TAPS = 8
 
 
 class Windows(NamedTuple):
@@ -53,8 +55,9 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation, with_index=True):
     arrays = _flat(x), _flat(y), _flat(index) if with_index else None
     count, elements = x.shape[0] * x.shape[1], x.size + y.size
     if lanes:
+        columns = (0,) * windows.kw if windows.kw <= TAPS else ()
         kernel = _largest_of_long if windows.w > LONG else _largest
-        kernel(*arrays, windows, lanes, count=count, elements=elements)
+        kernel(*arrays, windows, lanes, columns, count=count, elements=elements)
     else:
         _largest_one_by_one(*arrays, windows, count=count, elements=elements)
     return y, index
@@ -175,7 +178,7 @@ def larger(value, place, best, at):
 
 
 @parallel()
-def _largest(x, y, index, windows, lanes, start, stop):
+def _largest(x, y, index, windows, lanes, columns, start, stop):
     """Let the windows of each row meet all rows of samples at once."""
     k = windows
     met = _rows_met(k)
@@ -184,13 +187,13 @@ def _largest(x, y, index, windows, lanes, start, stop):
             row, rows = i * k.sh - k.top + met[i, 0] * k.dh, met[i, 1] - met[i, 0]
             if largest(
                 y, index, (p * k.oh + i) * k.ow, k.ow, x, p * k.h * k.w, row * k.w, k.w, k.left,
-                rows, k.dh * k.w, k.kw, k.dw, False, lanes,
+                rows, k.dh * k.w, k.kw, k.dw, False, lanes, columns,
             ):  # fmt: skip
                 _row_one_by_one(x, y, index, k, p, i)
 
 
 @parallel()
-def _largest_of_long(x, y, index, windows, lanes, start, stop):
+def _largest_of_long(x, y, index, windows, lanes, columns, start, stop):
     """Let them meet one row of samples after the other."""
     k = windows
     met = _rows_met(k)
@@ -201,7 +204,7 @@ def _largest_of_long(x, y, index, windows, lanes, start, stop):
                 row = i * k.sh - k.top + r * k.dh
                 is_strange |= largest(
                     y, index, (p * k.oh + i) * k.ow, k.ow, x, p * k.h * k.w, row * k.w, k.w, k.left,
-                    1, 0, k.kw, k.dw, r > met[i, 0], lanes,
+                    1, 0, k.kw, k.dw, r > met[i, 0], lanes, columns,
                 )  # fmt: skip
             if is_strange:
                 _row_one_by_one(x, y, index, k, p, i)

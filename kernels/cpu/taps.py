@@ -4,8 +4,9 @@ A tap is a place in a window; all windows of a row meet the same tap at once. Wh
 `step` samples apart they meet every `step`-th, so as many vectors are loaded, and dealt out into
 lanes in registers. Padding is nowhere stored: what lies outside the row is masked.
 
-There is code for each step, which the type of the arguments tells: it is the length of `lanes`, a
-tuple of anything.
+There is code for each step and each number of taps in a row. The type of the arguments tells them:
+they are the lengths of `lanes` and `columns`, tuples of anything. Where `columns` is empty, the
+code is for any number of taps, and takes a fifth more time.
 """
 
 import contextlib
@@ -22,7 +23,8 @@ _SIZE, _COLUMN = ir.IntType(64), ir.IntType(32)
 
 @intrinsic
 def largest(
-    typing, y, index, to, count, x, plane, at, w, left, rows, row_step, kw, dilation, known, lanes
+    typing, y, index, to, count, x, plane, at, w, left, rows, row_step, kw, dilation, known, lanes,
+    columns,
 ):  # fmt: skip
     """Set y, from `to`, to the maxima of `count` windows, and the index to where each was.
 
@@ -34,12 +36,13 @@ def largest(
     again. It is told by the sum of samples, which may also be NaN where infinities meet.
     """
     signature = types.boolean(
-        y, index, to, count, x, plane, at, w, left, rows, row_step, kw, dilation, known, lanes
+        y, index, to, count, x, plane, at, w, left, rows, row_step, kw, dilation, known, lanes,
+        columns,
     )  # fmt: skip
 
     def generate(context, builder, signature, values):
-        _, _, to, count, _, plane, at, w, left, rows, row_step, kw, dilation, known, _ = values
-        row = _Row(context, builder, y, lanes)
+        _, _, to, count, _, plane, at, w, left, rows, row_step, kw, dilation, known, *_ = values
+        row = _Row(context, builder, y, len(lanes), len(columns))
         maxima = _Maxima(row, None if index == types.none else context.get_data_type(index.dtype))
         samples = pointer(context, builder, x, values[4], plane)
         result = pointer(context, builder, y, values[0], to)
@@ -66,13 +69,13 @@ def largest(
             with cgutils.for_range(builder, rows, intp=_SIZE) as line:
                 line_at = builder.add(at, builder.mul(line.index, row_step))
                 maxima.enter_row(builder.add(line_at, start))
-                with row.each_tap(kw) as (tap, _):
+                for tap in row.each_tap(kw):
                     column = builder.add(start, builder.mul(tap, dilation))
                     origin = builder.add(line_at, column)
                     loaded = row.load(samples, origin, column, w, is_masked)
-                    for lane in range(row.step):
+                    for lane, met in enumerate(row.dealt(loaded)):
                         with row.unless_past(builder.add(tap, row.number(lane)), kw, lane):
-                            maxima.meet(row.dealt(loaded, lane), lane)
+                            maxima.meet(met, lane)
                     maxima.move_on(dilation)
             maxima.keep(here, there, mask)
 
@@ -85,8 +88,8 @@ def largest(
 class _Row:
     """A row in vectors: their types, and code for them."""
 
-    def __init__(self, context, builder, array, lanes):
-        self.builder, self.step = builder, len(lanes)
+    def __init__(self, context, builder, array, step, taps):
+        self.builder, self.step, self.taps = builder, step, taps
         self.width = REGISTERS.size * 8 // array.dtype.bitwidth
         self.vector = ir.VectorType(context.get_data_type(array.dtype), self.width)
 
@@ -114,16 +117,20 @@ class _Row:
                 body(j, True)
 
     def each_tap(self, kw):
-        """Loop over the taps, a step at once."""
-        return cgutils.for_range_slice(
-            self.builder, self.number(0), kw, self.number(self.step), _SIZE
-        )
+        """Yield the first tap of each step, in a loop unless their number is known."""
+        if self.taps:
+            yield from map(self.number, range(0, self.taps, self.step))
+            return
+        steps = self.number(0), kw, self.number(self.step)
+        with cgutils.for_range_slice(self.builder, *steps, _SIZE) as (tap, _):
+            yield tap
 
     def unless_past(self, tap, kw, lane):
         """Enter only if there is this tap; in the first lane there always is."""
         if lane == 0:
             return contextlib.nullcontext()
-        return self.builder.if_then(self.builder.icmp_signed("<", tap, kw), likely=True)
+        limit = self.number(self.taps) if self.taps else kw
+        return self.builder.if_then(self.builder.icmp_signed("<", tap, limit), likely=True)
 
     def within(self, start, count):
         """Return the mask of those of the next places, from `start`, that are in range(count)."""
@@ -145,9 +152,20 @@ class _Row:
             loaded.append(load(self.builder, here, self.vector, mask, float("-inf")))
         return loaded
 
-    def dealt(self, parts, lane):
-        """Return every `step`-th number of some vectors, from that of this lane."""
-        sources = [divmod(lane + self.step * i, self.width) for i in range(self.width)]
+    def dealt(self, parts):
+        """Return lanes: of vectors one behind the other, every so-many-th number from each."""
+        count = len(parts)
+        if count > 1 and count % 2 == 0:
+            pairs = list(zip(parts[::2], parts[1::2], strict=True))
+            even, odd = (
+                self.dealt([self._picked(pair, start, 2) for pair in pairs]) for start in (0, 1)
+            )
+            return [lane for both in zip(even, odd, strict=True) for lane in both]
+        return [self._picked(parts, start, count) for start in range(count)]
+
+    def _picked(self, parts, start, step):
+        """Return every `step`-th number of vectors, of which there are as many."""
+        sources = [divmod(start + step * i, self.width) for i in range(self.width)]
         result, order = parts[0], [place for _, place in sources]
         for number, part in enumerate(parts[1:], 1):
             # The first shuffle finds the numbers of the first vector where they were.

@@ -253,14 +253,13 @@ def test_an_infinite_sample_has_an_infinite_norm(k):
 @given(
     case=strided(dilated=True),
     width=st.integers(0, 150),
-    step=st.sampled_from([1, 2, 3, 5, 8, 9]),
-    dtype=st.sampled_from([np.float32, np.float64]),
+    step=st.sampled_from([1, 3, 8, 9]),
     strange=st.sampled_from([[], [np.nan], [np.inf, -np.inf], [np.nan, -np.inf]]),
 )
-def test_wide_rows_of_any_step_are_pooled_as_in_the_reference(case, width, step, dtype, strange):
+def test_wide_rows_of_any_step_are_pooled_as_in_the_reference(case, width, step, strange):
     (n, c, h, w), options = case
     options = options | dict(stride=(options["stride"][0], step))
-    x = draw_values((n, c, h, w + width)).astype(dtype)
+    x = draw_values((n, c, h, w + width)).astype(np.float32)
     x.reshape(-1)[:: 1 + x.size // 5][: len(strange)] = strange
     sizes = options["kernel_size"], options["stride"], options["padding"], options["dilation"]
     axes = zip(x.shape[2:], *sizes, strict=True)
