@@ -1,10 +1,11 @@
 """Maximum and average of strided windows.
 
-The maximum is taken of all windows of a row at once, and so is its gradient; `taps` says how. Short
-rows are joined where windows do not care. Averages add up rows first; then vectors want neighbours:
-a row is dealt out into lanes, so that what one tap meets in all windows lies side by side.
+The maximum is taken of all windows of a row at once; `taps` says how. Short rows are joined where
+windows do not care. Averages add up rows first; then vectors want neighbours: a row is dealt out
+into lanes, so that what one tap meets in all windows lies side by side.
 """
 
+import math
 import operator
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from .parallel import parallel
 from .taps import largest
 
 # Windows of longer rows [samples] meet one row after the other: processors fetch ahead what is read
-# through, but nothing of rows that are read in turns, which took twice to three times as long.
+# through, but little of rows that are read in turns, which took two to three times as long.
 LONG = 64
 # Steps for which there are vectors; each is code of its own.
 STEPS = 8
@@ -72,7 +73,7 @@ def max_pool2d_grad(dy, index, size, *, kernel_size, stride, padding, dilation):
 def scattered(dy, index, size, is_shared):
     """Return planes (n, c, h, w) of zeros, and dy where the index says: it is added if shared."""
     dx = memory.empty((*dy.shape[:2], *size), dy.dtype)
-    arrays = (_planes(array, (-1,)) for array in (dx, dy, index))
+    arrays = (_planes(array, (math.prod(array.shape[2:]),)) for array in (dx, dy, index))
     scatter = _add_scattered if is_shared else _set_scattered
     scatter(*arrays, count=dy.shape[0] * dy.shape[1], elements=dx.size + dy.size)
     return dx
@@ -249,10 +250,11 @@ def _row_one_by_one(x, y, index, windows, p, i):
 
 @parallel()
 def _set_scattered(dx, dy, index, start, stop):
+    """Set each place, which no other window has; without a sign it is not looked for at the end."""
     for p in range(start, stop):
         dx[p, :] = 0
         for i in range(dy.shape[1]):
-            dx[p, np.uint32(index[p, i])] = dy[p, i]
+            dx[p, np.uint64(index[p, i])] = dy[p, i]
 
 
 @parallel()
@@ -260,7 +262,7 @@ def _add_scattered(dx, dy, index, start, stop):
     for p in range(start, stop):
         dx[p, :] = 0
         for i in range(dy.shape[1]):
-            dx[p, np.uint32(index[p, i])] += dy[p, i]
+            dx[p, np.uint64(index[p, i])] += dy[p, i]
 
 
 @parallel(error_model="numpy")
