@@ -70,13 +70,13 @@ avg_pool2d = lp_pool2d = std_pool2d = _strided
 adaptive_avg_pool2d = adaptive_lp_pool2d = adaptive_std_pool2d = _adaptive
 
 
-def max_pool2d(x, **windows):
+def max_pool2d(x, *, with_index=True, **windows):
     """Return the shapes of the maxima and of their indices."""
     y = _strided(x, **windows)
-    return y, zeros(x, y.shape, np.int64)
+    return y, zeros(x, y.shape, np.int64) if with_index else None
 
 
-def adaptive_max_pool2d(x, windows):
+def adaptive_max_pool2d(x, windows, with_index=True):
     """Return the shapes of the maxima and of their indices."""
     y = _adaptive(x, windows)
-    return y, zeros(x, y.shape, np.int64)
+    return y, zeros(x, y.shape, np.int64) if with_index else None

@@ -51,6 +51,11 @@ class no_grad(contextlib.ContextDecorator):
         _recording.reset(self._tokens.pop())
 
 
+def is_recording():
+    """Return whether a gradient may be asked of what is computed now: not inside `no_grad`."""
+    return _recording.get()
+
+
 @contextlib.contextmanager
 def observe(observer):
     """Call `observer(name, arguments, options, result, function)` after every operation inside.
@@ -88,7 +93,7 @@ def primitive(function):
         options = {key: _plain(value) for key, value in options.items()}
         output, gradients = function(*arrays, **options)
         result = Tensor(output)
-        if _recording.get():
+        if is_recording():
             result._node = _record(name, arguments, gradients)
         if (observer := _observer.get()) is not None:
             observer(name, arguments, options, result, function)

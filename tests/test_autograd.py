@@ -457,6 +457,25 @@ def test_no_grad_records_nothing_as_block_and_as_decorator():
     assert not f().requires_grad
 
 
+@pytest.mark.parametrize("name", ["max_pool2d", "adaptive_max_pool2d"])
+def test_without_a_gradient_no_maximum_notes_its_place(name, monkeypatch):
+    made, pool = [], getattr(kernels.cpu, name)
+
+    def observed(*arguments, **options):
+        made.append(pool(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(kernels.cpu, name, observed)
+    x = leaf(1, 1, 4, 4)
+    with mc.no_grad():
+        getattr(ops, name)(x, 2)
+    getattr(ops, name)(x, 2).sum().backward()
+    mc.nn.fuse(mc.nn.Sequential(mc.nn.ReLU(), mc.nn.MaxPool2d(2)).eval())(x)
+    assert made[0][1] is None
+    assert made[1][1] is not None
+    assert all(index is None for _, index in made[2:])
+
+
 def test_no_grad_ends_with_an_error_too():
     x = mc.Tensor([1.0], requires_grad=True)
     with pytest.raises(ZeroDivisionError), mc.no_grad():

@@ -63,8 +63,8 @@ def pointer(context, builder, array_type, array, offset):
     return builder.gep(data, [offset])
 
 
-def load(builder, place, vector, mask=None):
-    """Load a vector that lies anywhere; 0 where the mask says no, and nothing is read there."""
+def load(builder, place, vector, mask=None, otherwise=0):
+    """Load a vector that lies anywhere, but `otherwise`, and not read, where the mask says no."""
     place = builder.bitcast(place, vector.as_pointer())
     align = bits(vector.element) // 8
     if mask is None:
@@ -72,9 +72,9 @@ def load(builder, place, vector, mask=None):
         value.align = align
         return value
     kind = ir.FunctionType(vector, [place.type, _ALIGN, mask.type, vector])
-    name = f"llvm.masked.load.v{vector.count}f{8 * align}.p0"
+    name = f"llvm.masked.load.{_kind(vector)}.p0"
     masked = cgutils.get_or_insert_function(builder.module, kind, name)
-    nothing = ir.Constant(vector, [0.0] * vector.count)
+    nothing = ir.Constant(vector, [otherwise] * vector.count)
     return builder.call(masked, [place, ir.Constant(_ALIGN, align), mask, nothing])
 
 
@@ -87,14 +87,22 @@ def store(builder, value, place, mask=None):
         builder.store(value, place).align = align
         return
     kind = ir.FunctionType(ir.VoidType(), [vector, place.type, _ALIGN, mask.type])
-    name = f"llvm.masked.store.v{vector.count}f{8 * align}.p0"
+    name = f"llvm.masked.store.{_kind(vector)}.p0"
     masked = cgutils.get_or_insert_function(builder.module, kind, name)
     builder.call(masked, [value, place, ir.Constant(_ALIGN, align), mask])
 
 
 def bits(number):
     """Return how many bits a number has."""
+    if isinstance(number, ir.IntType):
+        return number.width
     return 64 if isinstance(number, ir.DoubleType) else 32
+
+
+def _kind(vector):
+    """Return what LLVM calls a type of vectors in the names of functions."""
+    letter = "i" if isinstance(vector.element, ir.IntType) else "f"
+    return f"v{vector.count}{letter}{bits(vector.element)}"
 
 
 def first(builder, count, lanes):

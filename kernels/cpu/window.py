@@ -10,8 +10,8 @@ from .. import memory, reference
 from ..geometry import adaptive_windows, output_size
 from .compiled import compiled
 from .elementwise import compilable
-from .parallel import in_parts
-from .pool import larger, max_pool2d_grad
+from .parallel import parallel
+from .pool import larger, scattered
 
 
 def lp_pool2d(x, *, p, kernel_size, stride, padding):
@@ -44,26 +44,20 @@ def std_pool2d_grad(dy, x, y, *, kernel_size, stride, padding):
     return _spread(_std_grad, dy, x, y, _strided(x.shape[2:], **windows))
 
 
-def adaptive_max_pool2d(x, windows):
+def adaptive_max_pool2d(x, windows, with_index=True):
     """Return the maximum of each of (oh, ow) windows, and its index in h * w."""
     if not compilable(x) or not x.size:
-        return reference.adaptive_max_pool2d(x, windows)
+        return reference.adaptive_max_pool2d(x, windows, with_index)
     y = memory.empty((*x.shape[:2], *windows), x.dtype)
-    index, bounds = memory.empty(y.shape, np.int32), _adaptive(x.shape[2:], windows)
-    planes, largest, where = _planes(x), _planes(y), _planes(index)
-
-    def some(start, stop):
-        _max(planes[start:stop], largest[start:stop], where[start:stop], *bounds)
-
-    in_parts(some, len(planes), x.size + y.size)
+    index = memory.empty(y.shape, np.int32) if with_index else None
+    where = _planes(index) if with_index else None
+    _over_planes(_max, _planes(x), _planes(y), where, *_adaptive(x.shape[2:], windows))
     return y, index
 
 
 def adaptive_max_pool2d_grad(dy, index, size):
     """Return the gradient (n, c, h, w): each dy goes to where its maximum was."""
-    return max_pool2d_grad(
-        dy, index, size, kernel_size=None, stride=None, padding=None, dilation=None
-    )
+    return scattered(dy, index, size, is_shared=True)
 
 
 def adaptive_avg_pool2d(x, windows):
@@ -78,10 +72,7 @@ def adaptive_avg_pool2d_grad(dy, size):
     if not compilable(dy):
         return reference.adaptive_avg_pool2d_grad(dy, size)
     dx = memory.empty((*dy.shape[:2], *size), dy.dtype)
-    planes, slopes, bounds = _planes(dx), _planes(dy), _adaptive(size, dy.shape[2:])
-    in_parts(
-        lambda a, o: _mean_grad(planes[a:o], slopes[a:o], *bounds), len(planes), dx.size + dy.size
-    )
+    _over_planes(_mean_grad, _planes(dx), _planes(dy), *_adaptive(size, dy.shape[2:]))
     return dx
 
 
@@ -140,26 +131,20 @@ def _planes(x):
     return np.ascontiguousarray(x).reshape(n * c, h, w)
 
 
-def _pool(loop, x, bounds, *constants):
+def _pool(kernel, x, bounds, *constants):
     y = memory.empty((*x.shape[:2], *map(len, bounds)), x.dtype)
-    planes, results = _planes(x), _planes(y)
-
-    def some(start, stop):
-        loop(planes[start:stop], results[start:stop], *bounds, *constants)
-
-    in_parts(some, len(planes), x.size + y.size)
+    _over_planes(kernel, _planes(x), _planes(y), *bounds, *constants)
     return y
 
 
-def _spread(loop, dy, x, y, bounds, *constants):
+def _spread(kernel, dy, x, y, bounds, *constants):
     dx = memory.zeros(x.shape, x.dtype)
-    arrays = [_planes(array) for array in (dx, dy, x, y)]
-
-    def some(start, stop):
-        loop(*(array[start:stop] for array in arrays), *bounds, *constants)
-
-    in_parts(some, len(arrays[0]), 2 * x.size)
+    _over_planes(kernel, *(_planes(array) for array in (dx, dy, x, y)), *bounds, *constants)
     return dx
+
+
+def _over_planes(kernel, first, second, *others):
+    kernel(first, second, *others, count=len(first), elements=first.size + second.size)
 
 
 @compiled(fastmath={"reassoc"})
@@ -173,30 +158,32 @@ def _sum(x, rows, columns):
     return total
 
 
-@compiled()
-def _max(x, y, index, rows, columns):
-    for p in range(len(y)):
+@parallel()
+def _max(x, y, index, rows, columns, start, stop):
+    for p in range(start, stop):
         for i in range(len(rows)):
             for j in range(len(columns)):
                 best, at = x[p, rows[i, 0], columns[j, 0]], rows[i, 0] * x.shape[2] + columns[j, 0]
                 for r in range(rows[i, 0], rows[i, 1]):
                     for s in range(columns[j, 0], columns[j, 1]):
                         best, at = larger(x[p, r, s], r * x.shape[2] + s, best, at)
-                y[p, i, j], index[p, i, j] = best, at
+                y[p, i, j] = best
+                if index is not None:
+                    index[p, i, j] = at
 
 
-@compiled(error_model="numpy")
-def _mean(x, y, rows, columns):
-    for p in range(len(y)):
+@parallel(error_model="numpy")
+def _mean(x, y, rows, columns, start, stop):
+    for p in range(start, stop):
         for i in range(len(rows)):
             for j in range(len(columns)):
                 cells = (rows[i, 1] - rows[i, 0]) * (columns[j, 1] - columns[j, 0])
                 y[p, i, j] = _sum(x[p], rows[i], columns[j]) / cells
 
 
-@compiled(error_model="numpy")
-def _mean_grad(dx, dy, rows, columns):
-    for p in range(len(dy)):
+@parallel(error_model="numpy")
+def _mean_grad(dx, dy, rows, columns, start, stop):
+    for p in range(start, stop):
         dx[p] = 0
         for i in range(len(rows)):
             for j in range(len(columns)):
@@ -213,10 +200,10 @@ def _power(value, p):
     return value * value if p == 2 else value if p == 1 else value**p
 
 
-@compiled(error_model="numpy")
-def _lp(x, y, rows, columns, p):
+@parallel(error_model="numpy")
+def _lp(x, y, rows, columns, p, start, stop):
     """Take the largest out first: powers of numbers up to 1 cannot overflow."""
-    for n in range(len(y)):
+    for n in range(start, stop):
         for i in range(len(rows)):
             for j in range(len(columns)):
                 largest, total = 0.0, 0.0
@@ -230,9 +217,9 @@ def _lp(x, y, rows, columns, p):
                 y[n, i, j] = scale * total ** (1 / p)
 
 
-@compiled(error_model="numpy")
-def _lp_grad(dx, dy, x, y, rows, columns, p):
-    for n in range(len(y)):
+@parallel(error_model="numpy")
+def _lp_grad(dx, dy, x, y, rows, columns, p, start, stop):
+    for n in range(start, stop):
         for i in range(len(rows)):
             for j in range(len(columns)):
                 norm = np.float64(y[n, i, j])
@@ -260,9 +247,9 @@ def _centre(x, rows, columns):
     return first, total / cells, cells
 
 
-@compiled(error_model="numpy")
-def _std(x, y, rows, columns):
-    for p in range(len(y)):
+@parallel(error_model="numpy")
+def _std(x, y, rows, columns, start, stop):
+    for p in range(start, stop):
         for i in range(len(rows)):
             for j in range(len(columns)):
                 first, mean, cells = _centre(x[p], rows[i], columns[j])
@@ -274,9 +261,9 @@ def _std(x, y, rows, columns):
                 y[p, i, j] = np.sqrt(total / cells)
 
 
-@compiled(error_model="numpy")
-def _std_grad(dx, dy, x, y, rows, columns):
-    for p in range(len(y)):
+@parallel(error_model="numpy")
+def _std_grad(dx, dy, x, y, rows, columns, start, stop):
+    for p in range(start, stop):
         for i in range(len(rows)):
             for j in range(len(columns)):
                 first, mean, cells = _centre(x[p], rows[i], columns[j])

@@ -15,11 +15,17 @@ from ..geometry import adaptive_windows, window_counts
 from .conv import col2im, im2col
 
 
-def max_pool2d(x, *, kernel_size, stride, padding, dilation):
-    """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
+def max_pool2d(x, *, kernel_size, stride, padding, dilation, with_index=True):
+    """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w.
+
+    The index is for `max_pool2d_grad` of the same implementation, which may write it as it likes;
+    it is None where nobody wants a gradient.
+    """
     taps = _taps(x, kernel_size, stride, padding, dilation, fill=-np.inf)
-    inside = _inside(x, kernel_size, stride, padding, dilation)
     y = taps.max(axis=2)
+    if not with_index:
+        return y, None
+    inside = _inside(x, kernel_size, stride, padding, dilation)
     # The first of the largest, or of NaN, but never the padding: samples may be -inf too.
     tap = ((inside > 0) & ((taps == y[:, :, None]) | (taps != taps))).argmax(axis=2)
     (kw, (oh, ow)) = kernel_size[1], y.shape[2:]
@@ -32,7 +38,7 @@ def max_pool2d_grad(dy, index, size, *, kernel_size, stride, padding, dilation):
     """Return the gradient (n, c, h, w): each dy goes to where its maximum was.
 
     The windows tell an implementation which outputs can meet a sample; the index alone will do
-    here. It belongs to the implementation that made it, and nobody else reads it.
+    here.
     """
     return adaptive_max_pool2d_grad(dy, index, size)
 
@@ -76,8 +82,10 @@ def std_pool2d_grad(dy, x, y, *, kernel_size, stride, padding):
     return _untap(_std_grad(dy, taps, y, inside), x.shape[2:], kernel_size, stride, padding)
 
 
-def adaptive_max_pool2d(x, windows):
-    """Return the maximum of each of (oh, ow) windows, and its index in h * w."""
+def adaptive_max_pool2d(x, windows, with_index=True):
+    """Return the maximum of each of (oh, ow) windows, and its index in h * w as `max_pool2d`."""
+    if not with_index:
+        return _pool_adaptively(x, windows, lambda taps: taps.max(axis=2)), None
     n, c, _, w = x.shape
     y = np.empty_like(x, shape=(n, c, *windows))
     index = np.empty_like(x, shape=y.shape, dtype=np.int64)

@@ -125,6 +125,7 @@ class _Program:
             done = tuple(n for n, end in last.items() if end == i and n != self.output)
             self.steps[i] = replace(step, done=done)
 
+    @no_grad()  # no operation need prepare for a gradient
     def run(self, x):
         """Return the output for an input of the shape that the steps were written for."""
         values = {0: x}

@@ -8,7 +8,7 @@ counts as a sample, except that `avg_pool` may count it in its divisor, as PyTor
 from __future__ import annotations
 
 from minicnn import kernels
-from minicnn.autograd import Tensor, primitive
+from minicnn.autograd import Tensor, is_recording, primitive
 from minicnn.kernels import geometry
 from minicnn.ops import arguments
 
@@ -220,7 +220,7 @@ def global_std_pool(x) -> Tensor:
 @primitive
 def _max_pool2d(x, **options):
     k, size = kernels.of(x), x.shape[2:]
-    y, index = k.max_pool2d(x, **options)
+    y, index = k.max_pool2d(x, **options, with_index=is_recording())
     return y, (lambda dy: k.max_pool2d_grad(dy, index, size, **options),)
 
 
@@ -247,7 +247,7 @@ def _std_pool2d(x, **options):
 @primitive
 def _adaptive_max_pool2d(x, *, output_size):
     k, size = kernels.of(x), x.shape[2:]
-    y, index = k.adaptive_max_pool2d(x, output_size)
+    y, index = k.adaptive_max_pool2d(x, output_size, is_recording())
     return y, (lambda dy: k.adaptive_max_pool2d_grad(dy, index, size),)
 
 

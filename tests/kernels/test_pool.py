@@ -247,3 +247,40 @@ def test_equal_samples_have_no_deviation_however_they_round(k, value, dtype):
 def test_an_infinite_sample_has_an_infinite_norm(k):
     x = np.array([1.0, np.inf, 2.0, 3.0]).reshape(1, 1, 2, 2)
     assert k.lp_pool2d(x, p=3, **two_by_two).item() == np.inf
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    case=strided(dilated=True),
+    width=st.integers(0, 150),
+    step=st.sampled_from([1, 3, 8, 9]),
+    strange=st.sampled_from([[], [np.nan], [np.inf, -np.inf], [np.nan, -np.inf]]),
+)
+def test_wide_rows_of_any_step_are_pooled_as_in_the_reference(case, width, step, strange):
+    (n, c, h, w), options = case
+    options = options | dict(stride=(options["stride"][0], step))
+    x = draw_values((n, c, h, w + width)).astype(np.float32)
+    x.reshape(-1)[:: 1 + x.size // 5][: len(strange)] = strange
+    sizes = options["kernel_size"], options["stride"], options["padding"], options["dilation"]
+    axes = zip(x.shape[2:], *sizes, strict=True)
+    assume(min(min(geometry.window_counts(*axis, counted=(0, 0))) for axis in axes) > 0)
+    y, index = kernels.cpu.max_pool2d(x, **options)
+    expected, place = kernels.reference.max_pool2d(x, **options)
+    assert np.array_equal(y, expected, equal_nan=True)
+    assert np.array_equal(index, place)
+
+
+@pytest.mark.parametrize("k", [kernels.reference, kernels.cpu, kernels.outline])
+def test_maxima_are_the_same_without_an_index(k):
+    x = draw_values((2, 3, 9, 70))
+    x[0, 1, 2, 3] = np.nan
+    windows = dict(two_by_two, dilation=(1, 1))
+    for pool in (
+        lambda **index: k.max_pool2d(x, **windows, **index),
+        lambda **index: k.max_pool2d(x[:, :, :, :9], **windows, **index),
+        lambda **index: k.max_pool2d(x, **windows | dict(stride=(9, 9)), **index),
+        lambda **index: k.adaptive_max_pool2d(x, (4, 5), **index),
+    ):
+        y, index = pool(with_index=False)
+        assert index is None
+        assert np.array_equal(y, pool()[0], equal_nan=True)
