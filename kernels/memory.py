@@ -70,6 +70,15 @@ def zeros(shape, dtype):
     return array
 
 
+def contiguous(array):
+    """Return an array without gaps: the same, or a copy."""
+    if array.flags.c_contiguous:
+        return array
+    copy = empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
+
+
 def owns(array):
     """Return whether the array is all there is of its memory, and not a view of another array."""
     return array.base is None or isinstance(array.base, _Loan)

@@ -111,7 +111,7 @@ def over_rows(kernel, definition, arrays, axis):
     if not compilable(*arrays) or axis not in (-1, x.ndim - 1) or not x.size:
         return definition(*arrays, axis)
     y = memory.empty(x.shape, x.dtype)
-    rows = [np.ascontiguousarray(array).reshape(-1, x.shape[-1]) for array in (*arrays, y)]
+    rows = [memory.contiguous(array).reshape(-1, x.shape[-1]) for array in (*arrays, y)]
     kernel(*rows, count=len(rows[0]), elements=x.size)
     return y
 

@@ -37,7 +37,7 @@ def spatial_dropout(x, p, seed):
     factors = dropout(np.ones(x.shape[:2], x.dtype), p, seed).reshape(-1)
     y = memory.empty(x.shape, x.dtype)
     shape = (len(factors), x.size // max(len(factors), 1))
-    channels, results = np.ascontiguousarray(x).reshape(shape), y.reshape(shape)
+    channels, results = memory.contiguous(x).reshape(shape), y.reshape(shape)
     _scale(channels, factors, results, count=len(factors), elements=x.size)
     return y
 

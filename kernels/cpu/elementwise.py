@@ -45,7 +45,7 @@ def compilable(*arrays):
 
 def flat(array):
     """Return an array without axes and gaps."""
-    return np.ascontiguousarray(array).reshape(-1)
+    return memory.contiguous(array).reshape(-1)
 
 
 def in_chunks(kernel, x, *others):

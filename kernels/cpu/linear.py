@@ -12,7 +12,7 @@ def linear(x, w, b):
     if not _compilable(x, w) or not w.size:
         return reference.linear(x, w, b)
     y = memory.empty((len(x), len(w)), x.dtype)
-    multiply_upright(np.ascontiguousarray(x), np.ascontiguousarray(w), b, y)
+    multiply_upright(memory.contiguous(x), memory.contiguous(w), b, y)
     return y
 
 
@@ -21,7 +21,7 @@ def linear_input_grad(dy, w):
     if not _compilable(dy, w):
         return reference.linear_input_grad(dy, w)
     dx = memory.empty((len(dy), w.shape[1]), dy.dtype)
-    multiply_flat(np.ascontiguousarray(dy), np.ascontiguousarray(w), dx)
+    multiply_flat(memory.contiguous(dy), memory.contiguous(w), dx)
     return dx
 
 
@@ -30,7 +30,7 @@ def linear_weight_grad(dy, x):
     if not _compilable(dy, x):
         return reference.linear_weight_grad(dy, x)
     dw = memory.empty((dy.shape[1], x.shape[1]), dy.dtype)
-    multiply_flat(np.ascontiguousarray(dy.T), np.ascontiguousarray(x), dw)
+    multiply_flat(memory.contiguous(dy.T), memory.contiguous(x), dw)
     return dw
 
 

@@ -19,7 +19,7 @@ def softmax_cross_entropy(x, target, label_smoothing):
         return reference.softmax_cross_entropy(x, target, label_smoothing)
     log_probability, loss = memory.empty(x.shape, x.dtype), memory.empty((len(x),), x.dtype)
     kernel = _class_losses if target.ndim == 1 else _mixture_losses
-    arrays = np.ascontiguousarray(x), _aim(target), log_probability, loss
+    arrays = memory.contiguous(x), _aim(target), log_probability, loss
     kernel(*arrays, x.dtype.type(label_smoothing), count=len(x), elements=x.size)
     return loss, log_probability
 

@@ -86,7 +86,7 @@ def _in_pieces(kernel, images, *others, arrays):
 
 def _rows(x):
     """Return x (n, c, ...) as (n, c, values), without gaps."""
-    return np.ascontiguousarray(x).reshape(*x.shape[:2], x[:1, :1].size if x.size else 0)
+    return memory.contiguous(x).reshape(*x.shape[:2], x[:1, :1].size if x.size else 0)
 
 
 @compiled(fastmath={"reassoc", "contract"})

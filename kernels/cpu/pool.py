@@ -124,7 +124,7 @@ def _laid(size, kernel_size, stride, padding, dilation):
 
 
 def _flat(array):
-    return np.ascontiguousarray(array).reshape(-1)
+    return memory.contiguous(array).reshape(-1)
 
 
 def _shape(x, kernel_size, stride, padding, dilation):
@@ -134,7 +134,7 @@ def _shape(x, kernel_size, stride, padding, dilation):
 
 def _planes(x, size):
     """Return images (n, c, h, w) as planes (n * c, *size), without gaps."""
-    return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], *size)
+    return memory.contiguous(x).reshape(x.shape[0] * x.shape[1], *size)
 
 
 def _long_rows(size, windows, kernel_size, stride, padding, other):

@@ -128,7 +128,7 @@ def _adaptive(size, windows):
 
 def _planes(x):
     n, c, h, w = x.shape
-    return np.ascontiguousarray(x).reshape(n * c, h, w)
+    return memory.contiguous(x).reshape(n * c, h, w)
 
 
 def _pool(kernel, x, bounds, *constants):
