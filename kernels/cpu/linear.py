@@ -1,6 +1,5 @@
 """The fully connected layer."""
 
-import numpy as np
 
 from .. import memory, reference
 from .elementwise import compilable
