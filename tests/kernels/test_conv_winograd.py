@@ -114,7 +114,13 @@ def test_any_number_of_tiles_is_cut_into_blocks(tiles):
     assert_agrees((4, 4), (1, 2, 3, 4 * tiles), (3, 2, 3, 3), SINGLE, 1, np.float64)
 
 
+@pytest.mark.parametrize("size", [(9, 10), (40, 30)])
+def test_more_terms_than_are_summed_up_at_once_agree_with_the_reference(size):
+    assert_agrees((4, 4), (1, 300, *size), (70, 150, 3, 3), SINGLE, 2, np.float32)
+
+
 def test_filters_that_take_several_turns_agree_with_the_reference(monkeypatch):
+    monkeypatch.setattr(conv_winograd, "FEW", 0)
     monkeypatch.setattr(winograd_filters, "KEPT", 1)
     monkeypatch.setattr(conv_winograd, "MOST_ROWS", 16)
     monkeypatch.setattr(conv_winograd, "MOST_PANELS", 1)
@@ -196,7 +202,7 @@ def test_a_batch_without_windows_has_no_gradient(shape):
 
 
 @pytest.mark.parametrize(
-    ("x_shape", "filters"), [((3, 24, 61, 67), 24), ((1, 24, 13, 9), 200), ((2, 300, 9, 9), 40)]
+    ("x_shape", "filters"), [((3, 24, 61, 67), 24), ((1, 24, 13, 9), 200), ((2, 300, 30, 30), 40)]
 )
 def test_the_number_of_threads_does_not_change_a_bit(monkeypatch, x_shape, filters):
     monkeypatch.setattr(parallel, "LEAST", 1)  # as if it paid to use all of them
