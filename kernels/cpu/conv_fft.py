@@ -12,7 +12,7 @@ Spectra are not kept from one pass to the next: to make them takes about as long
 from memory, where they are four to eight times as large as the numbers that they are made of.
 
 A number that is not finite spoils more than the samples whose windows see it: all samples of its
-image, or of the gradient of its filter.
+image, or of the gradient of its filter. Each pass returns whether that may have happened.
 
 Mathieu, Henaff & LeCun, "Fast training of convolutional networks through FFTs", 2014.
 """

@@ -12,8 +12,10 @@ It rounds more than the definition: relative L2 errors in float32, at 64 and at 
     F(2x2, 3x3)     2.6e-7  3.6e-7        F(4, 3)               3.5e-7  4.7e-7
     F(4x4, 3x3)     7.8e-7  1.1e-6        F(6, 3)               7.2e-7  9.9e-7
     F(6x6, 3x3)     3.3e-6  4.4e-6        F(2x2, 5x5)           8.6e-7  1.2e-6
-and the largest error, relative to the largest result, is up to 3 times that. One NaN or infinity
-spoils all the tiles that see it.
+and the largest error, relative to the largest result, is up to 3 times that.
+
+One NaN or infinity spoils all the results of the tiles that see it. Each pass returns whether that
+may have happened, which costs next to nothing to notice while results are put in their place.
 
 Lavin & Gray, "Fast algorithms for convolutional neural networks", 2016.
 """

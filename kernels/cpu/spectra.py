@@ -387,9 +387,10 @@ def synthesise(
     for i in range(len(signals.rows)):
         for j in range(0, len(signals.columns), lanes):
             at = samples(work, plan, source, first + i * row_step + j, 3 * plane, plane)
-            # The first two samples are sums of all real, and of all imaginary parts.
-            for t in range(at, at + 2 * lanes):
-                if not np.isfinite(work[t]):
+            # The first two samples are sums of all real, and of all imaginary parts. Lanes without
+            # a column have no meaning.
+            for t in range(at, at + min(lanes, len(signals.columns) - j)):
+                if not (np.isfinite(work[t]) and np.isfinite(work[t + lanes])):
                     spoilt[0] = 1
             if activation == 1:
                 for t in range(at, at + plan.length * lanes):
