@@ -44,6 +44,7 @@ from .winograd_filters import (
     to_frequencies,
     transform_turn,
     turns_of,
+    widest,
 )
 from .winograd_tiles import Tiles, enter, entered, leave, rooms, tiles_of
 from .winograd_transforms import Matrices, matrices_of
@@ -170,7 +171,7 @@ def conv2d_input_grad(dy, w, b, dx, *, m, padding, groups):
 
 def conv2d_weight_grad(dy, x, dw, *, m, padding, groups):
     """Return in dw (o, c/groups, kh, kw) the gradient of the filters."""
-    o, (_, c, *r) = len(dw) // groups, dw.shape
+    o, c, r = len(dw) // groups, dw.shape[1], dw.shape[2:]
     (top, _), (left, _) = padding
     of_x, of_y, back = (matrices_of(role, m, r) for role in ("input", "slopes", "filters_grad"))
     inputs, slopes, tiles = tiles_of(x, dy, m, of_x, (top, left))
@@ -179,20 +180,21 @@ def conv2d_weight_grad(dy, x, dw, *, m, padding, groups):
         return False
     few, flat_x, flat_dy = tiles <= FEW, x.reshape(-1), dy.reshape(-1)
     rows, panels = (FEW_ROWS, 1) if few else (MOST_ROWS, MOST_PANELS)
-    o_edges = np.linspace(0, o, -(-o // rows) + 1).astype(np.int64)
-    c_edges = edges_of(c, -(-c // (panels * columns(x.dtype))), x.dtype)
-    blocks = (len(o_edges) - 1) * (len(c_edges) - 1)
+    o_parts, c_parts = -(-o // rows), -(-c // (panels * columns(x.dtype)))
+    o_edges = [part * o // o_parts for part in range(o_parts + 1)]
+    c_edges = edges_of(c, c_parts, x.dtype)
+    blocks = o_parts * c_parts
     # A small gradient is summed up in several parts of the tiles, for several threads to do.
     # Their number depends on the sizes alone, and so does the result.
     parts = max(1, min(8 // blocks, tiles // (2 * TERMS)))
     job = Slopes(groups, o, c, *r, tiles, parts, inputs, slopes, of_x, of_y, back)
     partial = dw[None] if parts == 1 else memory.empty((parts, *dw.shape), dw.dtype)
-    outputs, channels = int(np.diff(o_edges).max()), int(np.diff(c_edges).max())
+    outputs, channels = widest(o_edges), widest(c_edges)
     v = entered(flat_x, groups, c, inputs, of_x, tiles if few else 0)
     d = entered(flat_dy, groups, o, slopes, of_y, tiles if few else 0)
     workers = get_num_threads()
     _weight_grads(
-        flat_dy, flat_x, d, v, partial.reshape(-1), job, o_edges, c_edges,
+        flat_dy, flat_x, d, v, partial.reshape(-1), job, np.array(o_edges), np.array(c_edges),
         rooms(workers, of_x, 0 if few else TERMS, channels, x.dtype),
         rooms(workers, of_x, 0 if few else TERMS, outputs, x.dtype),
         rooms(workers, of_x, outputs + ROWS, channels, x.dtype), spoilt := np.zeros(1, np.int64),
@@ -228,7 +230,7 @@ def _filter_few(w, x, bias, y, activation, job, spoilt):
     bank, workers = job.bank, get_num_threads()
     v = entered(x, job.groups, bank.terms, job.x, job.to, job.tiles)
     width = columns(x.dtype)
-    edges = edges_of(bank.outputs, -(-bank.outputs // width), x.dtype)
+    edges = np.array(edges_of(bank.outputs, -(-bank.outputs // width), x.dtype))
     _panels(
         v, w.reshape(-1), bias, y, activation, job, edges,
         rooms(workers, job.to, min(FEW_TERMS, bank.terms), min(width, bank.outputs), x.dtype),
@@ -258,10 +260,11 @@ def _filter_many(w, filters, x, bias, y, activation, job, spoilt):
                 u = filters[group, turn]
             # Few blocks are done by several pieces of the filters, for several threads.
             pieces = min(-(-8 // blocks), -(-(j1 - j0) // (2 * columns(w.dtype))))
-            edges = j0 + edges_of(j1 - j0, pieces, w.dtype)
-            sums = rooms(workers, job.to, room, int(np.diff(edges).max()), x.dtype)
+            edges = edges_of(j1 - j0, pieces, w.dtype)
+            sums = rooms(workers, job.to, room, widest(edges), x.dtype)
             _products(
-                x, u, bias, y, activation, job, group, edges, block_edges, own, sums, spoilt,
+                x, u, bias, y, activation, job, group, j0 + np.array(edges), block_edges, own, sums,
+                spoilt,
                 count=blocks * pieces, elements=_work(job, j1 - j0), workers=workers,
             )  # fmt: skip
 

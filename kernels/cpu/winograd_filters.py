@@ -4,6 +4,7 @@ Their frequencies lie in panels as wide as a tile of registers. Those of large f
 used in turns.
 """
 
+from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
@@ -63,7 +64,12 @@ def cut(part, parts, count, dtype):
 
 def edges_of(channels, parts, dtype):
     """Return where parts of so many channels begin, and the last one ends."""
-    return np.array([0, *(cut(part, parts, channels, dtype)[1] for part in range(parts))])
+    return [0, *(cut(part, parts, channels, dtype)[1] for part in range(parts))]
+
+
+def widest(edges):
+    """Return how many channels the largest part has."""
+    return max(end - begin for begin, end in pairwise(edges))
 
 
 def bank_of(w, m, groups, flipped):

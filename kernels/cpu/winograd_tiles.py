@@ -47,7 +47,8 @@ def tiles_of(x, y, m, to, first):
 
 def rooms(workers, to, tiles, channels, dtype):
     """Return room for the frequencies of so many tiles of so many channels, for each worker."""
-    row = in_vectors(channels, np.empty(0, dtype)) + SPARE
+    lanes = REGISTERS.size // dtype.itemsize
+    row = -(-channels // lanes) * lanes + SPARE
     return memory.empty((workers, to.samples_h * to.samples_w * (tiles * row + SPARE)), dtype)
 
 

@@ -10,6 +10,7 @@ matrices, which then share their sums.
 """
 
 from fractions import Fraction
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ _DISTINCT = list(dict.fromkeys(_MATRICES.values()))
 _NUMBERS = {role: _DISTINCT.index(rows) for role, rows in _MATRICES.items()}
 
 
+@lru_cache(maxsize=256)
 def matrices_of(role, m, r):
     """Return the matrices of a role for tiles of size m and filters of size r, both (h, w)."""
     h, w = (_NUMBERS[role, *axis] for axis in zip(m, r, strict=True))
