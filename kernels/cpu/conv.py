@@ -2,6 +2,9 @@
 
 `plan` tells which that is and why. `allow` and the variable MINICNN_CONV narrow the choice, e.g. to
 "direct,fft" where the rounding of Winograd's algorithm is too much.
+
+Transforms spread a number that is not finite over results whose windows do not meet it. They notice
+that, and the pass is done again by its definition.
 """
 
 import os
@@ -139,12 +142,14 @@ def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=Non
         ready["filters"] = transform_filters(filters, m=m, groups=simple.groups)
     algorithm, activated = ALGORITHMS[name], activation == "relu"
     ready |= algorithm.options(simple, "output")
+    plain = conv_direct.options(simple, "output")
 
     def convolve(x):
         y = memory.empty((shape.n, shape.o, *shape.windows), x.dtype)
         x = np.ascontiguousarray(x).reshape(simple.n, simple.c, *simple.size)
         to = y.reshape(simple.n, simple.o, *simple.windows)
-        algorithm.conv2d(x, filters, b, to, activated, **ready)
+        if algorithm.conv2d(x, filters, b, to, activated, **ready):
+            conv_direct.conv2d(x, filters, b, to, activated, **plain)
         return y
 
     return convolve
@@ -187,7 +192,8 @@ def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
     algorithm, shape, to, w, x = _chosen(shape, "input_grad", y, w[:, :, rows, cols], x)
     if b is not None:  # pixels that became channels have their channel's
         b = np.repeat(b, shape.c // c)
-    algorithm.conv2d_input_grad(x, w, b, to, **algorithm.options(shape, "input_grad"))
+    if algorithm.conv2d_input_grad(x, w, b, to, **algorithm.options(shape, "input_grad")):
+        conv_direct.conv2d_input_grad(x, w, b, to, **conv_direct.options(shape, "input_grad"))
     return y
 
 
@@ -234,7 +240,9 @@ def _output(x, w, b, shape, activation):
         y[...] = 0 if b is None else b[:, None, None]
         return y if activation is None else np.maximum(y, 0, out=y)
     algorithm, shape, x, w, to = _chosen(shape, "output", x, w[:, :, rows, cols], y)
-    algorithm.conv2d(x, w, b, to, activation == "relu", **algorithm.options(shape, "output"))
+    activated = activation == "relu"
+    if algorithm.conv2d(x, w, b, to, activated, **algorithm.options(shape, "output")):
+        conv_direct.conv2d(x, w, b, to, activated, **conv_direct.options(shape, "output"))
     return y
 
 
@@ -246,7 +254,8 @@ def _shape(x_shape, w_shape, stride, padding, dilation, groups):
 
 def _weight_grad(dy, x, dw, shape):
     algorithm, shape, x, dw, dy = _chosen(shape, "weight_grad", x, dw, dy)
-    algorithm.conv2d_weight_grad(dy, x, dw, **algorithm.options(shape, "weight_grad"))
+    if algorithm.conv2d_weight_grad(dy, x, dw, **algorithm.options(shape, "weight_grad")):
+        conv_direct.conv2d_weight_grad(dy, x, dw, **conv_direct.options(shape, "weight_grad"))
 
 
 def _chosen(shape, work, x, w, y):

@@ -12,7 +12,7 @@ Spectra are not kept from one pass to the next: to make them takes about as long
 from memory, where they are four to eight times as large as the numbers that they are made of.
 
 A number that is not finite spoils more than the samples whose windows see it: all samples of its
-image, or of the gradient of its filter.
+image, or of the gradient of its filter. Each pass returns whether that may have happened.
 
 Mathieu, Henaff & LeCun, "Fast training of convolutional networks through FFTs", 2014.
 """
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .fft import smooth_length
-from .spectra import Matrix, Product, Signals, Taps, after, before, by, places
+from .spectra import Matrix, Signals, Taps, after, before, by, multiply_signals, places
 from .tile import columns
 from .vectors import REGISTERS
 
@@ -114,15 +114,15 @@ def cost(shape, work):
 def conv2d(x, w, b, y, activation, *, stride, padding, groups):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw) into y (n, o, oh, ow).
 
-    The activation is whether ReLU follows.
+    The activation is whether ReLU follows. Returns whether what is not finite may have spread.
     """
     sizes = Sizes(x.shape, w.shape, y.shape, stride, padding, groups)
     if sizes.empty:
         y[:] = 0 if b is None else b[:, None, None]
         if activation == 1:
             np.maximum(y, 0, out=y)
-        return
-    cut = sizes.cut()
+        return False
+    cut, spoilt = sizes.cut(), False
     for group in range(groups):
         bias = None if b is None else b[group * sizes.outputs :][: sizes.outputs]
         filters = Matrix(w, sizes.w(sizes.w_inputs(), sizes.w_outputs(group)), -1)
@@ -130,7 +130,10 @@ def conv2d(x, w, b, y, activation, *, stride, padding, groups):
             image = Matrix(x, sizes.x(sizes.x_positions(strips, cut), sizes.x_channels(group), cut))
             image = image.place(after(image.rows, sizes.short.taps - 1), image.columns)
             result = sizes.y(sizes.y_positions(strips, cut), sizes.y_channels(group), cut)
-            _filter(image, filters, sizes.w_taps(), Matrix(y, result), sizes, cut, bias, activation)
+            spoilt |= _filter(
+                image, filters, sizes.w_taps(), Matrix(y, result), sizes, cut, bias, activation
+            )
+    return spoilt
 
 
 def conv2d_input_grad(dy, w, b, dx, *, stride, padding, groups):
@@ -138,8 +141,8 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, groups):
     sizes = Sizes(dx.shape, w.shape, dy.shape, stride, padding, groups)
     if sizes.empty:
         dx[:] = 0 if b is None else b[:, None, None]
-        return
-    cut = sizes.cut(spread=True)
+        return False
+    cut, spoilt = sizes.cut(spread=True), False
     for group in range(groups):
         bias = None
         if b is not None:
@@ -151,7 +154,10 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, groups):
             )
             slopes = slopes.place(before(slopes.rows, sizes.short.taps - 1), slopes.columns)
             result = sizes.x(sizes.x_positions(strips, cut), sizes.x_channels(group), cut)
-            _filter(slopes, filters, sizes.w_taps()[::-1], Matrix(dx, result), sizes, cut, bias, 0)
+            spoilt |= _filter(
+                slopes, filters, sizes.w_taps()[::-1], Matrix(dx, result), sizes, cut, bias, 0
+            )
+    return spoilt
 
 
 def conv2d_weight_grad(dy, x, dw, *, stride, padding, groups):
@@ -160,8 +166,8 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, groups):
     if sizes.empty or sizes.taps < sizes.long.taps:
         dw.fill(0)
     if sizes.empty:
-        return
-    cut, inputs = sizes.cut(), sizes.inputs * sizes.phases
+        return False
+    cut, inputs, spoilt = sizes.cut(), sizes.inputs * sizes.phases, False
     for group in range(groups):
         result = Matrix(dw, sizes.w(sizes.w_outputs(group), sizes.w_inputs()))
         strips = sizes.strips(cut, min(inputs, sizes.outputs), x.itemsize)
@@ -169,22 +175,28 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, groups):
             positions = after(sizes.x_positions(some, cut), sizes.short.taps - 1)
             image = Matrix(x, sizes.x(sizes.x_channels(group), positions, cut))
             slopes = sizes.y(sizes.y_channels(group), sizes.y_positions(some, cut), cut)
-            _correlate(image, Matrix(dy, slopes, -1), result, sizes, cut, add=number > 0)
+            slopes = Matrix(dy, slopes, -1)
+            spoilt |= _correlate(image, slopes, result, sizes, cut, add=number > 0)
+    return spoilt
 
 
 def _filter(image, filters, taps, result, sizes, cut, bias, activation):
-    """Convolve an image (positions, terms) with filters (terms, channels)."""
+    """Convolve an image (positions, terms) with filters (terms, channels); return if it spread."""
     count, channels = len(taps), len(filters.columns)
     if sizes.channels_are_columns(channels, len(filters.rows), cut, image.array.itemsize):
         filters = filters.place(by(filters.rows, taps), filters.columns)
         moves = Taps(count, left_rows=1, right_rows=1, rows_per_term=count)
-        Product(image, filters, result, moves, cut.length).run(cut.start, bias, activation)
-        return
+        return multiply_signals(
+            image, filters, result, moves, cut.length,
+            start=cut.start, bias=bias, activation=activation,
+        )  # fmt: skip
     filters = filters.place(by(taps, filters.columns), filters.rows)
     moves = Taps(count, left_rows=channels, right_columns=1)
     bias = None if bias is None else bias[:, None]
-    product = Product(filters, image.turned, result.turned, moves, cut.length)
-    product.run(cut.start, bias, activation)
+    return multiply_signals(
+        filters, image.turned, result.turned, moves, cut.length,
+        start=cut.start, bias=bias, activation=activation,
+    )  # fmt: skip
 
 
 def _correlate(image, slopes, result, sizes, cut, add):
@@ -197,7 +209,7 @@ def _correlate(image, slopes, result, sizes, cut, add):
         left, right, result = image, slopes.turned, result.turned
         moves = Taps(count, left_columns=1, apart=True)
     result = result.place(by(taps, result.rows), result.columns)
-    Product(left, right, result, moves, cut.length).run(cut.start, add=add)
+    return multiply_signals(left, right, result, moves, cut.length, start=cut.start, add=add)
 
 
 class Sizes:

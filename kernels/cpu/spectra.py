@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory
+from ..threads import get_num_threads
 from .compiled import compiled
 from .fft import samples, spectrum, transform
-from .parallel import WORK, in_parts
+from .parallel import WORK, parallel
 from .tile import ROWS, multiply
 from .vectors import REGISTERS, copy, in_vectors, transpose_square
 
@@ -101,125 +102,101 @@ def before(some, count):
     return np.concatenate([places(np.zeros(count, np.int64), NOWHERE), some])
 
 
-class Product:
-    """A product of two matrices of signals: what is read, and how its spectra lie in memory.
+class Layout(NamedTuple):
+    """How the spectra of a product lie in memory: a of the left factor, b of the right one, c.
 
-    The spectra of the left factor lie there all at once, in blocks of terms; those of the right one
-    and of the products for a block of columns, which is work for one thread.
+    Those of the left factor lie there all at once, in blocks of terms; those of the right one and
+    of the products for a block of columns, which is work for one thread.
     """
 
-    def __init__(self, left, right, result, taps, length):
-        self.left, self.right, self.result, self.taps = left, right, result, taps
-        self.dtype = result.array.dtype
-        self.lanes = REGISTERS.size // self.dtype.itemsize
-        self.plan = transform(length, self.dtype)
-        self.frequencies = length // 2 + 1
-        self.matrices = taps.number if taps.apart else 1
-        self.rows, self.width = len(result.rows) // self.matrices, len(result.columns)
-        self.block = _block(self.width, self.lanes)
+    frequencies: int
+    matrices: int
+    rows: int  # of a matrix of the result
+    width: int
+    block: int  # columns at once
+    terms: int
+    some: int  # terms at once
+    left_halo: int  # what taps reach over
+    right_halo_rows: int
+    right_halo: int
+    a_row: int
+    a_plane: int
+    b_row: int
+    b_plane: int
+    c_matrix: int
+    c_plane: int
 
-        planes, halo = 3 * self.frequencies, taps.number - 1
-        halo_rows = halo * taps.right_rows if taps.rows_per_term == 1 else 0
-        self.halo = halo * taps.left_columns, halo_rows, halo * taps.right_columns
-        self.terms = len(right.rows) // taps.rows_per_term - halo_rows
-        self.b_row = self.in_vectors(self.block + self.halo[2])
-        room = BLOCKED // (planes * self.b_row * self.dtype.itemsize * taps.rows_per_term)
-        some = max(room // self.lanes, 1) * self.lanes
-        self.some = self.terms if taps.apart else min(some, self.terms)
-        self.b_plane = self.odd((self.some * taps.rows_per_term + halo_rows) * self.b_row)
-        self.a_row = self.in_vectors(self.some + self.halo[0])
-        self.a_plane = self.odd(len(left.rows) * self.a_row)
-        self.c_matrix = -(-self.rows // ROWS) * ROWS * self.block
-        self.c_plane = self.odd(self.matrices * self.c_matrix)
-        size = -(-self.terms // self.some) * planes * self.a_plane
-        self.a = memory.empty((size,), self.dtype)
+    @property
+    def planes(self):
+        """Return the number of planes: three real products for each frequency."""
+        return 3 * self.frequencies
 
-    def in_vectors(self, count):
-        """Return how many numbers whole vectors have that hold so many."""
-        return -(-count // self.lanes) * self.lanes
-
-    def odd(self, size):
-        """Return an odd number of vectors: powers of two would share few lines of the cache."""
-        return (size // self.lanes | 1) * self.lanes
-
-    def run(self, start, bias=None, activation=0, add=False):
-        """Put the products, plus bias (rows, columns), where they belong, from `start` on."""
-        left = self.left
-        size = len(left.rows) * len(left.columns) * self.plan.length * 24
-        in_parts(self.analyse_left, len(left.rows), size // WORK)
-        if bias is not None:
-            bias = np.broadcast_to(bias * self.plan.length, (self.rows, self.width))
-        terms = self.terms * self.taps.number
-        in_parts(
-            lambda first, last: self.columns(first, last, start, bias, activation, add),
-            -(-self.width // self.block),
-            3 * self.frequencies * self.rows * terms * self.width // WORK,
-        )
-
+    @property
     def blocks(self):
-        """Return the blocks of terms: their number, the first term, and one more than the last."""
-        firsts = range(0, self.terms, self.some)
-        return [(i, first, min(first + self.some, self.terms)) for i, first in enumerate(firsts)]
+        """Return the number of blocks of terms."""
+        return -(-self.terms // self.some)
 
-    def analyse_left(self, start, stop):
-        """Transform some rows of the left factor."""
-        array = self.left.array.reshape(-1)
-        for number, first, last in self.blocks():
-            columns = self.filled(self.left.columns[first : last + self.halo[0]])
-            signals = self.left.place(self.left.rows[start:stop], columns).signals
-            at = 3 * self.frequencies * self.a_plane * number + start * self.a_row
-            analyse(
-                array, signals, self.plan, False, self.left.sign, self.a, at, self.a_row,
-                self.a_plane,
-            )  # fmt: skip
 
-    def columns(self, first, last, start, bias, activation, add):
-        """Make the products of some blocks of columns."""
-        planes = 3 * self.frequencies
-        b = memory.empty((planes * self.b_plane + self.lanes,), self.dtype)
-        c = memory.empty((planes * self.c_plane,), self.dtype)
-        for at in range(first * self.block, min(last * self.block, self.width), self.block):
-            stop = min(at + self.block, self.width)
-            for number, term, end in self.blocks():
-                self.multiply(number, term, end, at, stop, b, c)
-            if bias is not None:  # a constant has nothing but a first frequency
-                sums = c[: self.c_matrix].reshape(-1, self.block)[: self.rows, : stop - at]
-                sums += bias[:, at:stop]
-            self.put(at, stop, c, start, activation, add)
+def multiply_signals(
+    left, right, result, taps, length, *, start, bias=None, activation=0, add=False
+):
+    """Put the products, plus bias (rows, columns), where they belong, from sample `start` on.
 
-    def multiply(self, number, term, end, at, stop, b, c):
-        """Add the products of a block of terms for a block of columns."""
-        taps = self.taps
-        per_term, halo = taps.rows_per_term, self.halo
-        rows = self.right.rows[term * per_term : end * per_term + halo[1]]
-        columns = self.filled(self.right.columns[at : stop + halo[2]])
-        signals, array = self.right.place(rows, columns).signals, self.right.array.reshape(-1)
-        analyse(
-            array, signals, self.plan, True, self.right.sign, b, 0, self.b_row, self.b_plane
-        )  # fmt: skip
-        products(
-            self.a, number * 3 * self.frequencies * self.a_plane, self.a_row, self.a_plane,
-            taps.left_rows * self.a_row + taps.left_columns, self.rows,
-            b, self.b_row * per_term, self.b_plane,
-            taps.right_rows * self.b_row + taps.right_columns, taps.number, end - term,
-            self.frequencies, c, self.block, self.c_plane, self.c_matrix if taps.apart else 0,
-            stop - at, term == 0,
-        )  # fmt: skip
+    Returns whether one of them is not finite: then all samples of its signal are.
+    """
+    dtype, workers = result.array.dtype, get_num_threads()
+    plan, layout = transform(length, dtype), _layout(left, right, result, taps, length)
+    a = memory.empty((layout.blocks * layout.planes * layout.a_plane,), dtype)
+    # Squares are read whole, also where signals end within.
+    lanes = REGISTERS.size // dtype.itemsize
+    room = -(-length // lanes) * lanes * lanes
+    works = memory.zeros((workers, 3 * room + lanes * lanes), dtype)
+    size = len(left.rows) * len(left.columns) * length * 24
+    _analyse_left(
+        left.array.reshape(-1), left.signals, left.sign, plan, layout, a, works,
+        count=len(left.rows), elements=size // WORK, workers=workers,
+    )  # fmt: skip
+    bias = dtype.type(0) if bias is None else bias * dtype.type(length)
+    spoilt = np.zeros(1, np.int64)
+    _columns(
+        a, right.array.reshape(-1), right.signals, right.sign, result.array.reshape(-1),
+        result.signals, taps, plan, layout, start,
+        np.broadcast_to(bias, (layout.rows, layout.width)), activation, add,
+        memory.empty((workers, layout.planes * layout.b_plane + lanes), dtype),
+        memory.empty((workers, layout.planes * layout.c_plane), dtype), works, spoilt,
+        count=-(-layout.width // layout.block), workers=workers,
+        elements=layout.planes * layout.rows * layout.terms * taps.number * layout.width // WORK,
+    )  # fmt: skip
+    return bool(spoilt[0])
 
-    def put(self, at, stop, c, start, activation, add):
-        """Put the products of a block of columns where they belong."""
-        columns = self.filled(self.result.columns[at:stop])
-        target = self.result.array.reshape(-1)
-        for i in range(self.matrices):
-            rows = self.result.rows[i * self.rows : (i + 1) * self.rows]
-            synthesise(
-                c, i * self.c_matrix, self.block, self.c_plane, self.plan, start, target,
-                self.result.place(rows, columns).signals, activation, add,
-            )  # fmt: skip
 
-    def filled(self, some):
-        """Return places enough for whole vectors."""
-        return after(some, -len(some) % self.lanes)
+def _layout(left, right, result, taps, length):
+    itemsize, frequencies = result.array.itemsize, length // 2 + 1
+    lanes = REGISTERS.size // itemsize
+
+    def in_vectors(count):
+        return -(-count // lanes) * lanes
+
+    def odd(size):  # a number of vectors: powers of two would share few lines of the cache
+        return (size // lanes | 1) * lanes
+
+    matrices = taps.number if taps.apart else 1
+    rows, width = len(result.rows) // matrices, len(result.columns)
+    block, halo = _block(width, lanes), taps.number - 1
+    halo_rows = halo * taps.right_rows if taps.rows_per_term == 1 else 0
+    terms = len(right.rows) // taps.rows_per_term - halo_rows
+    b_row = in_vectors(block + halo * taps.right_columns)
+    room = BLOCKED // (3 * frequencies * b_row * itemsize * taps.rows_per_term)
+    some = terms if taps.apart else min(max(room // lanes, 1) * lanes, terms)
+    a_row = in_vectors(some + halo * taps.left_columns)
+    c_matrix = -(-rows // ROWS) * ROWS * block
+    return Layout(
+        frequencies, matrices, rows, width, block, terms, some,
+        halo * taps.left_columns, halo_rows, halo * taps.right_columns,
+        a_row, odd(len(left.rows) * a_row),
+        b_row, odd((some * taps.rows_per_term + halo_rows) * b_row),
+        c_matrix, odd(matrices * c_matrix),
+    )  # fmt: skip
 
 
 def _block(width, lanes):
@@ -231,10 +208,78 @@ def _block(width, lanes):
 
 
 @compiled()
-def analyse(source, signals, plan, right, sign, target, first, row_step, plane):
+def _part(signals, row0, row1, column0, column1):
+    """Return some rows and columns of signals."""
+    return Signals(
+        signals.rows[row0:row1], signals.columns[column0:column1], signals.across,
+        signals.across_step, signals.along, signals.along_step, signals.stride, signals.size,
+    )  # fmt: skip
+
+
+@parallel()
+def _analyse_left(source, signals, sign, plan, layout, a, works, worker, start, stop):
+    """Transform some rows of the left factor."""
+    planes = 3 * layout.frequencies
+    for number, first in enumerate(range(0, layout.terms, layout.some)):
+        last = min(first + layout.some, layout.terms) + layout.left_halo
+        some = _part(signals, start, stop, first, last)
+        at = planes * layout.a_plane * number + start * layout.a_row
+        analyse(
+            source, some, plan, False, sign, a, at, layout.a_row, layout.a_plane, works[worker]
+        )  # fmt: skip
+
+
+@parallel()
+def _columns(
+    a, source, right, sign, target, result, taps, plan, layout, first_sample, bias, activation,
+    add, b_rooms, c_rooms, works, spoilt, worker, start, stop,
+):  # fmt: skip
+    """Make the products of some blocks of columns."""
+    b, c, work = b_rooms[worker], c_rooms[worker], works[worker]
+    for at in range(start * layout.block, min(stop * layout.block, layout.width), layout.block):
+        end = min(at + layout.block, layout.width)
+        for number, term in enumerate(range(0, layout.terms, layout.some)):
+            last = min(term + layout.some, layout.terms)
+            _multiply(
+                a, number, term, last, source, right, sign, at, end, taps, plan, layout, b, c, work
+            )  # fmt: skip
+        for row in range(layout.rows):  # a constant has nothing but a first frequency
+            for column in range(at, end):
+                c[row * layout.block + column - at] += bias[row, column]
+        for i in range(layout.matrices):
+            some = _part(result, i * layout.rows, (i + 1) * layout.rows, at, end)
+            synthesise(
+                c, i * layout.c_matrix, layout.block, layout.c_plane, plan, first_sample, target,
+                some, activation, add, work, spoilt,
+            )  # fmt: skip
+
+
+@compiled()
+def _multiply(
+    a, number, term, last, source, right, sign, at, end, taps, plan, layout, b, c, work
+):  # fmt: skip
+    """Add the products of a block of terms for a block of columns."""
+    per_term = taps.rows_per_term
+    some = _part(
+        right, term * per_term, last * per_term + layout.right_halo_rows, at,
+        end + layout.right_halo,
+    )  # fmt: skip
+    analyse(source, some, plan, True, sign, b, 0, layout.b_row, layout.b_plane, work)
+    products(
+        a, number * 3 * layout.frequencies * layout.a_plane, layout.a_row, layout.a_plane,
+        taps.left_rows * layout.a_row + taps.left_columns, layout.rows,
+        b, layout.b_row * per_term, layout.b_plane,
+        taps.right_rows * layout.b_row + taps.right_columns, taps.number, last - term,
+        layout.frequencies, c, layout.block, layout.c_plane,
+        layout.c_matrix if taps.apart else 0, end - at, term == 0,
+    )  # fmt: skip
+
+
+@compiled()
+def analyse(source, signals, plan, right, sign, target, first, row_step, plane, room):
     """Write the spectra of signals as one factor of a product, a matrix per frequency."""
     lanes = REGISTERS.size // target.itemsize
-    work, staged = _workspace(plan.length, target)
+    work, staged = _workspace(plan.length, room)
     for i in range(len(signals.rows)):
         for j in range(0, len(signals.columns), lanes):
             _fetch(source, signals, i, j, work, staged, plan.length)
@@ -243,12 +288,10 @@ def analyse(source, signals, plan, right, sign, target, first, row_step, plane):
 
 
 @compiled()
-def _workspace(length, like):
-    """Return room for two copies of a vector of signals, and for one that is transposed."""
-    lanes = REGISTERS.size // like.itemsize
-    room = in_vectors(length, like) * lanes
-    # Squares are read whole, also where signals end within.
-    return np.zeros(2 * room + lanes * lanes, like.dtype), np.zeros(room, like.dtype)
+def _workspace(length, room):
+    """Cut a room for one that is transposed, and for two copies of a vector of signals."""
+    size = in_vectors(length, room) * in_vectors(1, room)
+    return room[size:], room[:size]
 
 
 @compiled()
@@ -295,6 +338,8 @@ def _run_of_lanes(signals, i, j, end):
 @compiled()
 def _extent(signals, i, j):
     """Return where a signal would begin, and which of its samples are inside the image."""
+    if j >= len(signals.columns):  # the last vector may be wider
+        return 0, 0, 0
     row, column = signals.rows[i], signals.columns[j]
     across, along = row[1] + column[1], row[2] + column[2]
     if across < 0 or across >= signals.across:
@@ -330,13 +375,23 @@ def products(
 
 
 @compiled()
-def synthesise(source, first, row_step, plane, plan, start, target, signals, activation, add):
-    """Put signals whose spectra are products where they belong, from sample `start` on."""
+def synthesise(
+    source, first, row_step, plane, plan, start, target, signals, activation, add, room, spoilt
+):  # fmt: skip
+    """Put signals whose spectra are products where they belong, from sample `start` on.
+
+    `spoilt` becomes 1 where one is not finite.
+    """
     lanes = REGISTERS.size // source.itemsize
-    work, staged = _workspace(plan.length, source)
+    work, staged = _workspace(plan.length, room)
     for i in range(len(signals.rows)):
         for j in range(0, len(signals.columns), lanes):
             at = samples(work, plan, source, first + i * row_step + j, 3 * plane, plane)
+            # The first two samples are sums of all real, and of all imaginary parts. Lanes without
+            # a column have no meaning.
+            for t in range(at, at + min(lanes, len(signals.columns) - j)):
+                if not (np.isfinite(work[t]) and np.isfinite(work[t + lanes])):
+                    spoilt[0] = 1
             if activation == 1:
                 for t in range(at, at + plan.length * lanes):
                     value = work[t]

@@ -4,13 +4,14 @@ Their frequencies lie in panels as wide as a tile of registers. Those of large f
 used in turns.
 """
 
+from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 
 from .compiled import compiled
-from .parallel import in_parts
+from .parallel import parallel
 from .tile import columns
 from .vectors import REGISTERS, aligned, in_vectors
 from .winograd_transforms import load_pixels, matrices_of, store_pixels, transform
@@ -61,6 +62,16 @@ def cut(part, parts, count, dtype):
     return part * panels // parts * panel, min((part + 1) * panels // parts * panel, count)
 
 
+def edges_of(channels, parts, dtype):
+    """Return where parts of so many channels begin, and the last one ends."""
+    return [0, *(cut(part, parts, channels, dtype)[1] for part in range(parts))]
+
+
+def widest(edges):
+    """Return how many channels the largest part has."""
+    return max(end - begin for begin, end in pairwise(edges))
+
+
 def bank_of(w, m, groups, flipped):
     """Describe the filters of one group: for the input gradient, inputs and outputs swap roles."""
     o, c, kh, kw = w.shape
@@ -84,22 +95,24 @@ def size_of(bank, turns, w):
 
 def transform_turn(w, bank, group, j0, j1, u):
     """Take filters j0 to j1 of a group to the frequencies, u."""
+    vectors = -(-(j1 - j0) // (REGISTERS.size // w.itemsize))
+    _turn(w.reshape(-1), bank, group, u, j0, j1, count=vectors, elements=u.size)
+
+
+@parallel()
+def _turn(w, bank, group, u, j0, j1, start, stop):
+    """Take some vectors of filters j0 to j1 to the frequencies."""
     lanes = REGISTERS.size // w.itemsize
-    flat = w.reshape(-1)
-    in_parts(
-        lambda start, stop: _filters(
-            flat, bank, group, u, j0, j0 + start * lanes, min(j0 + stop * lanes, j1), j1
-        ),
-        -(-(j1 - j0) // lanes), u.size,
-    )  # fmt: skip
+    first, last = j0 + start * lanes, min(j0 + stop * lanes, j1)
+    to_frequencies(w, bank, group, u, j0, first, last, j1, 0, bank.terms)
 
 
 @compiled()
-def _filters(w, bank, group, u, j0, first, last, j1):
-    """Take filters first to last, of j0 to j1 in u, to the frequencies."""
-    lanes = REGISTERS.size // w.itemsize
+def to_frequencies(w, bank, group, u, j0, first, last, j1, term0, term1):
+    """Take terms term0 to term1 of filters first to last, of j0 to j1 in u, to the frequencies."""
+    lanes, terms = REGISTERS.size // w.itemsize, term1 - term0
     panel, kw, taps = REGISTERS.vectors * lanes, bank.kw, bank.kh * bank.kw
-    plane = in_vectors(j1 - j0, w) * bank.terms + SPARE
+    plane = in_vectors(j1 - j0, w) * terms + SPARE
     loaded = aligned((SIDE * taps + lanes) * lanes, w)
     column = SIDE * lanes
     row = bank.samples_w * column
@@ -108,8 +121,8 @@ def _filters(w, bank, group, u, j0, first, last, j1):
     for j in range(first, last, lanes):
         k0 = j0 + (j - j0) // panel * panel
         width = in_vectors(min(panel, j1 - k0), w)
-        for k in range(0, bank.terms, SIDE):
-            count = min(SIDE, bank.terms - k)
+        for k in range(term0, term1, SIDE):
+            count = min(SIDE, term1 - k)
             origin = group * bank.size + j * bank.output_step + k * bank.term_step
             # The taps of several terms are one run where the terms follow one another.
             run = count * taps if bank.term_step == taps else taps
@@ -124,7 +137,7 @@ def _filters(w, bank, group, u, j0, first, last, j1):
                     bank.w, loaded, (start + sign * a * kw) * lanes, sign * lanes, taps * lanes,
                     half, a * row, column, lanes, count,
                 )  # fmt: skip
-            place = (k0 - j0) * bank.terms + k * width + j - k0
+            place = (k0 - j0) * terms + (k - term0) * width + j - k0
             for b in range(bank.samples_w):
                 transform(
                     bank.h, half, b * column, row, lanes,
@@ -133,13 +146,14 @@ def _filters(w, bank, group, u, j0, first, last, j1):
 
 
 @compiled()
-def filters_grad(sums, s_row, s_plane, back, kh, kw, outputs, channels, dw, first, dw_row):
+def filters_grad(sums, s_row, s_plane, back, kh, kw, outputs, channels, dw, first, dw_row, spoilt):
     """Take frequencies (f, outputs, channels) back to the taps of filters."""
     lanes = REGISTERS.size // dw.itemsize
     taps, step = kh * kw, back.samples_w * lanes
     half = aligned(kh * SIDE * step, dw)
     made = aligned((SIDE * taps + lanes) * lanes, dw)
-    bias = np.zeros(lanes, dw.dtype)
+    made[:] = 0  # vectors end behind the taps that are made
+    bias, seen = np.zeros(lanes, dw.dtype), np.zeros(lanes, dw.dtype)
     for o in range(0, outputs, SIDE):
         count = min(SIDE, outputs - o)
         for c in range(0, channels, lanes):
@@ -158,5 +172,7 @@ def filters_grad(sums, s_row, s_plane, back, kh, kw, outputs, channels, dw, firs
                 for tap in range(0, taps, lanes):
                     store_pixels(
                         dw, target + tap, taps, min(lanes, channels - c), taps - tap,
-                        made, (a * taps + tap) * lanes, bias, 0, 0,
+                        made, (a * taps + tap) * lanes, bias, 0, 0, seen,
                     )  # fmt: skip
+    if seen.any():
+        spoilt[0] = 1

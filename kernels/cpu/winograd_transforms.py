@@ -10,6 +10,7 @@ matrices, which then share their sums.
 """
 
 from fractions import Fraction
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ _DISTINCT = list(dict.fromkeys(_MATRICES.values()))
 _NUMBERS = {role: _DISTINCT.index(rows) for role, rows in _MATRICES.items()}
 
 
+@lru_cache(maxsize=256)
 def matrices_of(role, m, r):
     """Return the matrices of a role for tiles of size m and filters of size r, both (h, w)."""
     h, w = (_NUMBERS[role, *axis] for axis in zip(m, r, strict=True))
@@ -265,15 +267,20 @@ def load_pixels(typing, target, target0, source, source0, plane, channels, first
 
 @intrinsic
 def store_pixels(
-    typing, target, target0, plane, channels, count, source, source0, bias, bias0, activation
+    typing, target, target0, plane, channels, count, source, source0, bias, bias0, activation, seen
 ):
-    """Turn vectors of channels into `count` pixels of planes; add the bias, cut off below 0."""
+    """Turn vectors of channels into `count` pixels of planes; add the bias, cut off below 0.
+
+    To the vector `seen` it adds 0 for finite numbers, and NaN for others. It looks at a whole
+    vector of pixels, beyond `count` too.
+    """
     signature = types.void(
-        target, target0, plane, channels, count, source, source0, bias, bias0, activation
+        target, target0, plane, channels, count, source, source0, bias, bias0, activation, seen
     )
 
     def generate(context, builder, signature, values):
-        target, target0, plane, channels, count, source, source0, bias, bias0, activation = values
+        target, target0, plane, channels, count, source, source0, bias, bias0 = values[:9]
+        activation, seen = values[9:]
         vector = _vector(context, signature.args[0])
         to = pointer(context, builder, signature.args[0], target, target0)
         origin = pointer(context, builder, signature.args[5], source, source0)
@@ -283,12 +290,19 @@ def store_pixels(
         plain = builder.icmp_signed("==", activation, ir.Constant(activation.type, 0))
         # Nothing is less than the floor, or than NaN.
         floor = builder.select(plain, ir.Constant(vector, [float("-inf")] * vector.count), zero)
-        pixels = []
+        pixels, sums = [], []
         for i in range(vector.count):
             place = builder.gep(origin, [ir.Constant(count.type, i * vector.count)])
             pixel = builder.fadd(load(builder, place, vector), bias)
             below = builder.fcmp_ordered("<", pixel, floor)
             pixels.append(builder.select(below, floor, pixel))
+            sums.append(pixel)
+        # A tree of sums: one after the other they would wait for each other.
+        while len(sums) > 1:
+            sums = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+        zero_or_nan = builder.fmul(sums[0], zero)
+        place = pointer(context, builder, signature.args[10], seen, ir.Constant(count.type, 0))
+        store(builder, builder.fadd(load(builder, place, vector), zero_or_nan), place)
         end = builder.sub(channels, ir.Constant(channels.type, 1))
         for i, row in enumerate(transposed(builder, pixels)):
             there = builder.icmp_signed("<", ir.Constant(channels.type, i), channels)

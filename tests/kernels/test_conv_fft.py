@@ -171,9 +171,24 @@ def test_a_number_that_is_not_finite_stays_within_its_image():
     x = np.concatenate([x, x])
     x[0, 0, 0, 0] = np.inf
     y = np.empty((2, *dy.shape[1:]), np.float32)
-    conv_fft.conv2d(x, w, b, y, 0, **options)
+    assert conv_fft.conv2d(x, w, b, y, 0, **options)
     assert not np.isfinite(y[0]).all()
     assert np.isfinite(y[1]).all()
+
+
+@every_shape
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pass_tells_whether_what_is_not_finite_may_have_spread(shape, value):
+    x, w, b, dy, options = draw(shape, np.float32)
+    y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
+    assert not conv_fft.conv2d(x, w, b, y, 1, **options)
+    assert not conv_fft.conv2d_input_grad(dy, w, None, dx, **options)
+    assert not conv_fft.conv2d_weight_grad(dy, x, dw, **options)
+    dy[0, 0, 0, 0] = w[0, 0, 0, 0] = value
+    if conv_fft.Sizes(x.shape, w.shape, dy.shape, **options).first == 0:  # else it meets padding
+        assert conv_fft.conv2d(x, w, b, y, 1, **options)
+    assert conv_fft.conv2d_input_grad(dy, w, None, dx, **options)
+    assert conv_fft.conv2d_weight_grad(dy, x, dw, **options)
 
 
 def test_filters_that_see_nothing_but_padding_give_their_bias():

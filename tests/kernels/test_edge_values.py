@@ -139,6 +139,68 @@ def test_strange_values_in_adaptive_windows_give_what_the_reference_gives(window
             assert np.allclose(y, expected, rtol=1e3 * eps, atol=1e4 * eps, equal_nan=True)
 
 
+CONVOLUTIONS = {  # x, w, stride, padding, groups
+    "winograd": [
+        ((2, 5, 13, 37), (17, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), 1),
+        ((1, 70, 9, 8), (60, 35, 3, 3), (1, 1), ((2, 0), (1, 1)), 2),
+        ((2, 6, 1, 600), (9, 6, 1, 3), (1, 1), ((0, 0), (1, 1)), 1),
+    ],
+    "fft": [
+        ((2, 3, 1, 61), (5, 3, 1, 17), (1, 1), ((0, 0), (8, 8)), 1),
+        ((2, 6, 40, 9), (34, 3, 12, 3), (2, 1), ((5, 6), (1, 1)), 2),
+        ((1, 2, 2500, 1), (17, 2, 30, 1), (1, 1), ((15, 14), (0, 0)), 1),
+    ],
+}
+CONVOLUTIONS["direct"] = CONVOLUTIONS["winograd"] + CONVOLUTIONS["fft"]
+
+
+@both_dtypes
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize(
+    ("algorithm", "case"),
+    [(name, case) for name, cases in CONVOLUTIONS.items() for case in cases],
+    ids=str,
+)
+def test_what_is_not_finite_is_met_by_the_windows_of_the_definition(algorithm, case, value, dtype):
+    x_shape, w_shape, stride, padding, groups = case
+    options = dict(stride=stride, padding=padding, dilation=(1, 1), groups=groups)
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
+    dy = rng.standard_normal(kernels.reference.conv2d(x, w, None, **options).shape).astype(dtype)
+    size, taps = x_shape[2:], w_shape[2:]
+    usual_x, usual_dy = x.copy(), dy.copy()
+    for spoilt in (x, dy):
+        spoilt[0, 1, spoilt.shape[2] // 2, spoilt.shape[3] // 3] = value
+    calls = [
+        ("conv2d", (x, w, None), {}),
+        ("conv2d", (x, w, np.ones(len(w), dtype)), dict(activation="relu")),
+        ("conv2d_input_grad", (dy, w, size), {}),
+        ("conv2d_weight_grad", (dy, usual_x, taps), {}),
+        ("conv2d_weight_grad", (usual_dy, x, taps), {}),
+        ("conv_transpose2d", (dy, w, None), dict(size=size)),
+    ]
+    for name, arrays, more in calls:
+        with kernels.cpu.conv.allow(algorithm), np.errstate(all="ignore"):
+            ours = getattr(kernels.cpu, name)(*arrays, **options, **more)
+            expected = getattr(kernels.reference, name)(*arrays, **options, **more)
+        assert np.array_equal(np.isnan(ours), np.isnan(expected))
+        infinite = np.isinf(expected)
+        assert np.array_equal(ours[infinite], expected[infinite])
+        assert np.isfinite(ours[np.isfinite(expected)]).all()
+
+
+def test_filters_that_are_prepared_do_not_spread_what_is_not_finite():
+    x = np.random.default_rng(0).standard_normal((2, 8, 40, 40)).astype(np.float32)
+    w = np.random.default_rng(1).standard_normal((16, 8, 3, 3)).astype(np.float32)
+    options = dict(stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1)
+    with kernels.cpu.conv.allow("winograd"):
+        convolve = kernels.cpu.conv.prepared(w, None, x.shape, **options)
+    x[1, 3, 20, 20] = np.nan
+    with np.errstate(invalid="ignore"):
+        expected = kernels.reference.conv2d(x, w, None, **options)
+    assert np.array_equal(np.isnan(convolve(x)), np.isnan(expected))
+
+
 @pytest.mark.parametrize("wrong", [5, -6])
 def test_a_class_that_does_not_exist_is_refused(wrong):
     with pytest.raises(IndexError):
