@@ -1,6 +1,5 @@
 """The fully connected layer."""
 
-
 from .. import memory, reference
 from .elementwise import compilable
 from .product import multiply_flat, multiply_upright
