@@ -2,16 +2,19 @@
 
 A fresh array of 100 MB costs more than what a kernel computes in it, because the system clears
 every page before it hands it out. Here the memory of a large array waits, when its last view is
-gone, for the next array of its size; a training step asks for the same sizes again and again.
+gone, for the next arrays: a training step asks for the same sizes again and again. Each takes the
+smallest piece that is large enough, and leaves what it does not need; neighbours that are both free
+become one again.
 
 What waits and what is in use are together hardly more than what was once in use (`SPARE`), so
-nothing grows: where room is needed for another size, the memory that has waited longest goes back
-to the system.
+nothing grows: where room is needed, the memory that has waited longest goes back to the system.
 """
 
 import os
 import threading
-from collections import OrderedDict, deque
+from bisect import bisect_left, insort
+from collections import deque
+from itertools import count
 
 import numpy as np
 
@@ -20,29 +23,45 @@ LEAST = 1 << 16  # smaller arrays are NumPy's own [bytes]
 # go, are not given back whenever much is in use [bytes].
 SPARE = 1 << 25
 ALIGNMENT = 64  # a vector across two cache lines is read twice [bytes]
+PAGE = 1 << 12  # pieces are so many whole pages [bytes]
 
 _lock = threading.Lock()
-_returned: deque[np.ndarray] = deque()
-_waiting: OrderedDict[int, list[np.ndarray]] = OrderedDict()  # size -> memory; last used, last
+_returned: deque = deque()
+_free: list[tuple] = []  # (size, number, piece), by size; the numbers rise with time
+_numbers = count()
 _figures = {"in_use": 0, "waiting": 0, "peak": 0, "fresh": 0, "reused": 0}
+
+
+class _Piece:
+    """A part of memory from the system, and the parts before and after it, or None."""
+
+    __slots__ = ("after", "before", "memory", "number", "size", "start")
+
+    def __init__(self, memory, start, size, before=None, after=None):
+        self.memory, self.start, self.size = memory, start, size
+        self.before, self.after = before, after
+        self.number = None  # where it is free, its place in the order of time
+
+    @property
+    def is_whole(self):
+        """Whether it is all of the memory."""
+        return self.before is None and self.after is None
 
 
 class _Loan:
     """Memory in use: NumPy keeps it as the base of an array, and it goes back when that dies."""
 
-    __slots__ = ("__array_interface__", "memory")
+    __slots__ = ("__array_interface__", "piece")
 
-    def __init__(self, memory, shape, dtype):
-        self.memory = memory
-        address = memory.ctypes.data
-        address += -address % ALIGNMENT
+    def __init__(self, piece, shape, dtype):
+        self.piece = piece
         self.__array_interface__ = dict(
-            version=3, shape=shape, typestr=dtype.str, data=(address, False)
+            version=3, shape=shape, typestr=dtype.str, data=(piece.start, False)
         )
 
     def __del__(self, returned=_returned):
         # Nothing more: the collector may call this while the lock is held, or at the very end.
-        returned.append(self.memory)
+        returned.append(self.piece)
 
 
 def empty(shape, dtype):
@@ -53,7 +72,8 @@ def empty(shape, dtype):
     size *= dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype)
-    return np.asarray(_Loan(_borrow(_rounded(size)), tuple(map(int, shape)), dtype))
+    piece = _borrow(-(-size // PAGE) * PAGE)
+    return np.asarray(_Loan(piece, tuple(map(int, shape)), dtype))
 
 
 def empty_like(array):
@@ -100,60 +120,95 @@ def memory_stats() -> dict[str, int]:
 
 
 def empty_cache() -> None:
-    """Give all waiting memory back to the system, and measure the peak anew."""
+    """Give waiting memory back to the system, and measure the peak anew.
+
+    A piece that has a neighbour in use goes on waiting.
+    """
     with _lock:
         _collect()
-        _waiting.clear()
-        _figures["waiting"] = 0
+        for piece in [piece for _, _, piece in _free if piece.is_whole]:
+            _take(piece)
         _figures["peak"] = _figures["in_use"]
 
 
-def _rounded(size):
-    """Return a size a little larger that several sizes share: seven eighths are used or more."""
-    step = 1 << max(size.bit_length() - 4, 12)
-    return -(-size // step) * step
-
-
 def _borrow(size):
-    """Return memory of this size, with room to align it."""
+    """Return a piece of this size."""
     with _lock:
         _collect()
-        waiting = _waiting.get(size)
-        memory = waiting.pop() if waiting else None
-        if memory is not None:
-            _figures["waiting"] -= size
-        _forget(size)
-    fresh = memory is None
+        place = bisect_left(_free, (size,))
+        piece = _free[place][2] if place < len(_free) else None
+        if piece is None:
+            _make_room(size)
+        else:
+            _take(piece)
+            _cut(piece, size)
+    fresh = piece is None
     if fresh:
         memory = np.empty(size + ALIGNMENT, np.uint8)
+        piece = _Piece(memory, memory.ctypes.data + -memory.ctypes.data % ALIGNMENT, size)
     with _lock:
         _figures["fresh" if fresh else "reused"] += 1
-        _figures["in_use"] += size
+        _figures["in_use"] += piece.size
         _figures["peak"] = max(_figures["peak"], _figures["in_use"])
-    return memory
+    return piece
 
 
 def _collect():
-    """Let what came back wait for its next use."""
+    """Let what came back wait for its next use, as one with free neighbours."""
     while _returned:
-        memory = _returned.popleft()
-        size = memory.size - ALIGNMENT
-        _waiting.setdefault(size, []).append(memory)
-        _waiting.move_to_end(size)
-        _figures["in_use"] -= size
-        _figures["waiting"] += size
+        piece = _returned.popleft()
+        _figures["in_use"] -= piece.size
+        before, after = piece.before, piece.after
+        if after is not None and after.number is not None:
+            _take(after)
+            _join(piece, after)
+        if before is not None and before.number is not None:
+            _take(before)
+            _join(before, piece)
+            piece = before
+        _put(piece)
 
 
-def _forget(size):
+def _put(piece):
+    """Let a piece wait."""
+    piece.number = next(_numbers)
+    insort(_free, (piece.size, piece.number, piece))
+    _figures["waiting"] += piece.size
+
+
+def _take(piece):
+    """Let a piece wait no longer."""
+    del _free[bisect_left(_free, (piece.size, piece.number))]
+    piece.number = None
+    _figures["waiting"] -= piece.size
+
+
+def _join(piece, after):
+    """Make one of two neighbours."""
+    piece.size, piece.after = piece.size + after.size, after.after
+    if after.after is not None:
+        after.after.before = piece
+
+
+def _cut(piece, size):
+    """Leave what is beyond this size to others, if it is enough for an array."""
+    if piece.size - size < LEAST:
+        return
+    rest = _Piece(piece.memory, piece.start + size, piece.size - size, piece, piece.after)
+    if rest.after is not None:
+        rest.after.before = rest
+    piece.size, piece.after = size, rest
+    _put(rest)
+
+
+def _make_room(size):
     """Give back what has waited longest, until there is room for so much more."""
     most = max(_figures["peak"], _figures["in_use"] + size) + SPARE - size
-    while _figures["waiting"] and _figures["waiting"] + _figures["in_use"] > most:
-        oldest, waiting = next(iter(_waiting.items()))
-        if waiting:
-            waiting.pop(0)
-            _figures["waiting"] -= oldest
-        else:
-            del _waiting[oldest]
+    while _figures["waiting"] + _figures["in_use"] > most:
+        whole = [piece for _, _, piece in _free if piece.is_whole]
+        if not whole:
+            break
+        _take(min(whole, key=lambda piece: piece.number))
 
 
 def _start_anew():
