@@ -1,5 +1,7 @@
 """Sizes, padding and windows of convolution and pooling, in whole numbers along one axis."""
 
+from functools import lru_cache
+
 
 def output_size(size, kernel, stride, padding, dilation):
     """Return how many windows fit along an axis, 0 or less where none does.
@@ -48,6 +50,12 @@ def window_counts(size, kernel, stride, padding, dilation, counted):
     windows = output_size(size, kernel, stride, padding, dilation)
     starts = (window * stride - padding[0] for window in range(windows))
     return [taps_before(stop, start) - taps_before(first, start) for start in starts]
+
+
+@lru_cache(maxsize=1024)
+def fewest_samples(size, kernel, stride, padding, dilation):
+    """Return how many samples of the input the window has that has the fewest."""
+    return min(window_counts(size, kernel, stride, padding, dilation, (0, 0)))
 
 
 def adaptive_windows(size, windows):

@@ -76,11 +76,12 @@ def empty(shape, dtype):
     return np.asarray(_Loan(piece, tuple(map(int, shape)), dtype))
 
 
-def empty_like(array):
-    """Return an array with any content, of the shape, type and device of another."""
+def empty_like(array, shape=None):
+    """Return an array with any content, of another's type and device, and its shape or this."""
+    shape = array.shape if shape is None else shape
     if isinstance(array, np.ndarray):
-        return empty(array.shape, array.dtype)
-    return np.empty_like(array)
+        return empty(shape, array.dtype)
+    return np.empty_like(array, shape=shape)
 
 
 def zeros(shape, dtype):

@@ -135,7 +135,7 @@ def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=Non
         return lambda x: _output(x, w, b, shape, activation)
     simple = _simplified(trimmed)
     name, ready = _plan(simple, "output", _now_allowed()).algorithm, {}
-    filters = np.ascontiguousarray(w[:, :, rows, cols])
+    filters = memory.contiguous(w[:, :, rows, cols])
     filters = filters.reshape(simple.o, simple.c // simple.groups, *simple.taps)
     if name == "winograd" and conv_winograd.is_worth_preparing(simple):
         m = conv_winograd.options(simple, "output")["m"]
@@ -146,7 +146,7 @@ def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=Non
 
     def convolve(x):
         y = memory.empty((shape.n, shape.o, *shape.windows), x.dtype)
-        x = np.ascontiguousarray(x).reshape(simple.n, simple.c, *simple.size)
+        x = memory.contiguous(x).reshape(simple.n, simple.c, *simple.size)
         to = y.reshape(simple.n, simple.o, *simple.windows)
         if algorithm.conv2d(x, filters, b, to, activated, **ready):
             conv_direct.conv2d(x, filters, b, to, activated, **plain)
@@ -212,7 +212,7 @@ def conv_transpose2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilatio
 def conv2d_bias_grad(dy):
     """Return the gradient (o,) of the bias of `conv2d` and of `conv_transpose2d`."""
     db = np.empty(dy.shape[1], dy.dtype)
-    rows = np.ascontiguousarray(dy).reshape(*dy.shape[:2], dy.shape[2] * dy.shape[3])
+    rows = memory.contiguous(dy).reshape(*dy.shape[:2], dy.shape[2] * dy.shape[3])
     _sums(rows, db, count=len(db), elements=dy.size)
     return db
 
@@ -261,9 +261,9 @@ def _weight_grad(dy, x, dw, shape):
 def _chosen(shape, work, x, w, y):
     """Return the algorithm, the simplest shape, and the arrays in it, without gaps."""
     shape = _simplified(shape)
-    x = np.ascontiguousarray(x).reshape(shape.n, shape.c, *shape.size)
-    w = np.ascontiguousarray(w).reshape(shape.o, shape.c // shape.groups, *shape.taps)
-    y = np.ascontiguousarray(y).reshape(shape.n, shape.o, *shape.windows)
+    x = memory.contiguous(x).reshape(shape.n, shape.c, *shape.size)
+    w = memory.contiguous(w).reshape(shape.o, shape.c // shape.groups, *shape.taps)
+    y = memory.contiguous(y).reshape(shape.n, shape.o, *shape.windows)
     return ALGORITHMS[_plan(shape, work, _now_allowed()).algorithm], shape, x, w, y
 
 

@@ -76,24 +76,6 @@ def parallel(**options):
     return lambda function: Parallel(function, **options)
 
 
-def in_parts(function, count, elements):
-    """Call a function(start, stop) of Python's, which spends its time in compiled code, alike."""
-    errors = []
-
-    @ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * 4)
-    def task(block, start, stop, worker):
-        try:
-            function(start, stop)
-        except BaseException as error:
-            errors.append(error)
-        return 0
-
-    state = _team.ready(min(get_num_threads(), count) if elements >= LEAST else 1)
-    share(*state, count, ctypes.c_void_p.from_buffer(task).value, 0)
-    if errors:
-        raise errors[0]
-
-
 def _launcher(kernel):
     """Return the compiled function that has a team do a kernel."""
     function = kernel.py_func

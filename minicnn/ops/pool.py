@@ -300,8 +300,7 @@ def _strided(
         windows = tuple(map(geometry.ceil_padding, size, kernel_size, stride, padding, spread))
     arguments.windows_fit(operation, size, kernel_size, stride, windows, spread)
     for axis in zip(size, kernel_size, stride, windows, spread, strict=True):
-        samples = geometry.window_counts(*axis, counted=(0, 0))
-        if min(samples) == 0:
+        if geometry.fewest_samples(*axis) == 0:
             raise ValueError(
                 f"{operation}: padding {padding} leaves a window of {kernel_size} without any "
                 f"sample of {tuple(size)}; pad by less than the window"

@@ -9,6 +9,7 @@ import numpy as np
 
 from minicnn.arithmetic import broadcast_form, reduce_to
 from minicnn.autograd import Tensor, operands, primitive
+from minicnn.kernels import memory
 
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
@@ -85,11 +86,13 @@ def where(condition, a, b) -> Tensor:
 @primitive
 def _concatenate(*tensors, axis):
     stops = np.cumsum([tensor.shape[axis] for tensor in tensors]).tolist()
+    before, after = tensors[0].shape[:axis], tensors[0].shape[axis + 1 :]
+    y = memory.empty_like(tensors[0], (*before, stops[-1], *after))
 
     def part(start, stop):
         return lambda dy: dy[(slice(None),) * axis + (slice(start, stop),)]
 
-    return np.concatenate(tensors, axis=axis), tuple(map(part, [0, *stops], stops))
+    return np.concatenate(tensors, axis=axis, out=y), tuple(map(part, [0, *stops], stops))
 
 
 @primitive

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from minicnn.kernels.geometry import (
     adaptive_windows,
@@ -63,6 +63,7 @@ def test_the_transposed_size_is_taken_back_by_the_convolution(axis):
         assert output_size(larger, *geometry) == size
 
 
+@settings(deadline=None)  # the first example imports PyTorch
 @given(axes)
 def test_ceil_mode_agrees_with_pytorch(axis):
     torch = pytest.importorskip("torch")
