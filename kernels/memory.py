@@ -93,11 +93,14 @@ def zeros(shape, dtype):
 
 def contiguous(array):
     """Return an array without gaps: the same, or a copy."""
-    if array.flags.c_contiguous:
-        return array
-    copy = empty(array.shape, array.dtype)
-    np.copyto(copy, array)
-    return copy
+    return array if array.flags.c_contiguous else copy(array)
+
+
+def copy(array):
+    """Return a copy of an array, without gaps."""
+    y = empty(array.shape, array.dtype)
+    np.copyto(y, array)
+    return y
 
 
 def owns(array):
