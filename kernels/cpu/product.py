@@ -7,10 +7,9 @@ little to copy.
 import numpy as np
 
 from .. import memory
-from .compiled import compiled
 from .parallel import parallel
 from .tile import ROWS, columns, multiply
-from .vectors import copy, in_vectors, transpose
+from .vectors import REGISTERS, copy, in_vectors, transpose
 
 # Terms by columns of a block, which stays in the cache while rows pass by [elements].
 BLOCK = 32_768
@@ -23,11 +22,17 @@ def multiply_upright(x, w, b, y):
     """Put x (n, i) times the transpose of w (o, i), plus b (o,) or None, into y (n, o)."""
     n, terms = x.shape
     bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
-    width = min(-(-n // columns(x.dtype)) * columns(x.dtype), 4 * columns(x.dtype))
-    for start in range(0, n, width):
-        some_x, some_y = x[start : start + width], y[start : start + width]
-        upright = memory.zeros((terms * width,), x.dtype)
-        _stand_up(some_x.reshape(-1), len(some_x), terms, upright, width)
+    tile = columns(x.dtype)
+    for start in range(0, n, 4 * tile):
+        some_x, some_y = x[start : start + 4 * tile], y[start : start + 4 * tile]
+        width = -(-len(some_x) // tile) * tile
+        make = memory.empty if width == len(some_x) else memory.zeros
+        upright = make((terms * width,), x.dtype)
+        lanes = REGISTERS.size // x.itemsize
+        _stand_up(
+            some_x.reshape(-1), len(some_x), terms, upright, width, count=-(-terms // lanes),
+            elements=some_x.size,
+        )  # fmt: skip
         _rows(
             w.reshape(-1), upright, bias, some_y.reshape(-1), len(some_x), width, terms,
             count=-(-len(w) // ROWS), elements=len(some_x) * w.size // WORK,
@@ -47,12 +52,12 @@ def multiply_flat(a, b, c):
     )  # fmt: skip
 
 
-@compiled()
-def _stand_up(x, n, terms, upright, width):
-    """Copy x (n, terms) as (terms, width)."""
+@parallel()
+def _stand_up(x, n, terms, upright, width, start, stop):
+    """Copy x (n, terms) as (terms, width), a vector of terms at a time."""
     lanes = in_vectors(1, x)
-    for i in range(0, n, lanes):
-        for k in range(0, terms, lanes):
+    for k in range(start * lanes, min(stop * lanes, terms), lanes):
+        for i in range(0, n, lanes):
             high, wide = min(lanes, n - i), min(lanes, terms - k)
             transpose(upright, k * width + i, width, x, i * terms + k, terms, high, wide)
 
