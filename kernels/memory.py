@@ -182,9 +182,11 @@ def _put(piece):
 
 def _take(piece):
     """Let a piece wait no longer."""
-    del _free[bisect_left(_free, (piece.size, piece.number))]
+    place = bisect_left(_free, (piece.size, piece.number))
+    if place < len(_free) and _free[place][2] is piece:  # not if Ctrl-C came before it was there
+        del _free[place]
+        _figures["waiting"] -= piece.size
     piece.number = None
-    _figures["waiting"] -= piece.size
 
 
 def _join(piece, after):
@@ -215,11 +217,10 @@ def _make_room(size):
         _take(min(whole, key=lambda piece: piece.number))
 
 
-def _start_anew():
-    """A child that forked may have a copy of the lock that nobody will open."""
-    global _lock
-    _lock = threading.Lock()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+    # A child has a copy of all this, and of the lock, but none of the threads that may hold it.
+    os.register_at_fork(
+        before=lambda: _lock.acquire(),
+        after_in_parent=lambda: _lock.release(),
+        after_in_child=lambda: _lock.release(),
+    )

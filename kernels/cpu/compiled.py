@@ -23,9 +23,10 @@ def compiled(**options):
         except RuntimeError:
             return njit(nogil=True, **options)(function)
         if kept:
-            # Numba looks at the function's own file, and would keep code that holds an old version
-            # of what it calls in another.
-            dispatcher._cache._cache_file._source_stamp = _STAMP
+            # Numba looks at the function's own file only, and would keep code that holds an old
+            # version of what it calls in another.
+            file = dispatcher._cache._cache_file
+            file._source_stamp = file._source_stamp, _STAMP
         return dispatcher
 
     return decorate

@@ -20,6 +20,7 @@ import numpy as np
 from .. import memory
 from ..threads import get_num_threads
 from .columns import (
+    GATHERED,
     Windows,
     chunks,
     flattened,
@@ -109,7 +110,7 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
         return
     (_, c, *size), (_, _, *kernel_size) = dx.shape, w.shape
     axes = [
-        [_taps(phase, *axis) for phase in range(axis[2])]
+        [_taps(phase, *axis) for phase in range(min(axis[0], axis[2]))]
         for axis in zip(size, kernel_size, stride, padding, dilation, strict=True)
     ]
     for i, (rows, m, top, dilation_h) in enumerate(axes[0]):
@@ -133,11 +134,24 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
     if _is_linear(x, dw, dy):
         multiply_flat(np.ascontiguousarray(dy[..., 0, 0].T), x[..., 0, 0], dw[..., 0, 0])
         return
-    dw.fill(0)
     windows = flattened(windows_of(x, dw.shape, dy.shape[2:], stride, padding, dilation, groups))
+    layout = layout_of(windows, len(dw) // groups)
+    _sum_up(dy, x, dw, windows, layout)
+    if layout.phases_h and layout.pitch > windows.ow:
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = dw.sum()
+        if not np.isfinite(total):
+            # Between the rows of windows, slopes of 0 may have met what is not finite.
+            _sum_up(dy, x, dw, windows, GATHERED._replace(pitch=windows.ow))
+
+
+def _sum_up(dy, x, dw, windows, layout):
+    """Sum up the gradient of the filters over all images, laid out in this way."""
+    dw.fill(0)
+    groups = windows.groups
     outputs, terms = len(dw) // groups, dw[0].size
     lanes = REGISTERS.size // dw.itemsize
-    layout, room = layout_of(windows, outputs), -(-outputs // lanes) * lanes
+    room = -(-outputs // lanes) * lanes
     # A small gradient is summed up in parts of the batch, a large one in strips of its terms, for
     # several threads. How many depends on the sizes alone, and so does the result.
     blocks = _blocks(windows, layout, len(x), POSITIONS)[0]
@@ -348,7 +362,7 @@ def _weight_grad(
     terms = windows.c * windows.kh * windows.kw
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(strip) * POSITIONS
-    ones, bias, least = np.arange(POSITIONS), np.zeros(terms, dw.dtype), dw.dtype.type(-np.inf)
+    steps, bias, least = np.arange(POSITIONS), np.zeros(terms, dw.dtype), dw.dtype.type(-np.inf)
     gathered, slopes, sums = gathered[worker], slopes[worker], sums[worker]
     for item in range(start, stop):
         k0, rest = item % strips * strip, item // strips
@@ -366,7 +380,7 @@ def _weight_grad(
             if layout.phases_h:
                 origin = (run * windows.groups + group) * windows.c * plane + p0
                 multiply_rows(
-                    source, origin, starts, k0, rows, ones, 0, b, b0, slope_starts, 0, p1 - p0,
+                    source, origin, starts, k0, rows, steps, 0, b, b0, slope_starts, 0, p1 - p0,
                     sums, 0, room, outputs, block == first, bias, least,
                 )  # fmt: skip
             else:
@@ -375,7 +389,7 @@ def _weight_grad(
                     POSITIONS,
                 )  # fmt: skip
                 multiply_rows(
-                    gathered, 0, panel_starts, 0, rows, ones, 0, b, b0, slope_starts, 0, p1 - p0,
+                    gathered, 0, panel_starts, 0, rows, steps, 0, b, b0, slope_starts, 0, p1 - p0,
                     sums, 0, room, outputs, block == first, bias, least,
                 )  # fmt: skip
         if last > first:

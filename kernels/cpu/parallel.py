@@ -64,7 +64,7 @@ class Parallel:
         threads = workers or get_num_threads()
         state = _team.ready(min(threads, count) if elements >= LEAST else 1)
         if self._launch(*state, count, arguments):
-            raise MemoryError(f"{self.__name__}: no memory for what it needs aside")
+            raise MemoryError(f"{self.__name__} failed: there is hardly memory for its workspace")
 
 
 def parallel(**options):
@@ -135,7 +135,8 @@ class _Helper:
     def __init__(self, state, number):
         self._state, self._number, self._bell = state, number, SimpleQueue()
         self.is_asleep = False
-        threading.Thread(target=self._run, name=f"minicnn {number}", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=f"minicnn {number}", daemon=True)
+        self._thread.start()
 
     def wake(self, processor):
         """Let it look for jobs again, on another processor than this one."""
@@ -146,7 +147,13 @@ class _Helper:
         while True:
             serve(self._state, self._number)
             self.is_asleep = True
-            _leave(self._bell.get())
+            processor = self._bell.get()
+            self.is_asleep = False
+            _leave(processor)
+
+    def has_left(self):
+        """Whether it is not in machine code and does not enter it by itself."""
+        return self.is_asleep or not self._thread.is_alive()
 
 
 class _Team:
@@ -169,7 +176,7 @@ class _Team:
     def stop(self):
         """Wait until no helper is in machine code: it goes before they do."""
         self._state[STOP] = 1
-        while not all(helper.is_asleep for helper in self._helpers):
+        while not all(helper.has_left() for helper in self._helpers):
             time.sleep(0)
 
     def _start(self, count):
@@ -191,8 +198,8 @@ def _leave(processor):
     """
     if processor is None or _processor() != processor:
         return
-    others = os.sched_getaffinity(os.getpid()) - {processor}
     with contextlib.suppress(OSError):  # some sandboxes forbid it
+        others = os.sched_getaffinity(os.getpid()) - {processor}
         if others:
             os.sched_setaffinity(0, others)
             os.sched_setaffinity(0, {*others, processor})  # it has moved, and is free again

@@ -16,8 +16,7 @@ from .tile import columns
 from .vectors import REGISTERS, aligned, in_vectors
 from .winograd_transforms import load_pixels, matrices_of, store_pixels, transform
 
-# Frequencies of filters that are kept at once, in the third cache [elements]. More, and the system
-# would map fresh memory for them in every call, which takes longer than the transform.
+# Frequencies of filters that are kept at once, in the third cache [elements].
 KEPT = 1 << 21
 # What rows and planes are longer than they need be: a power of two apart, they would drive each
 # other out of the cache.

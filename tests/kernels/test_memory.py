@@ -157,16 +157,26 @@ def test_threads_that_wait_keep_no_array(monkeypatch):
 
 def test_a_child_that_forks_can_allocate():
     script = """
-import os, numpy as np, warnings
+import os, numpy as np, threading, warnings
 from minicnn import kernels, nn, ops, optim
 from minicnn.kernels import memory
 warnings.simplefilter("ignore")
-memory._lock.acquire()  # as if another thread were just allocating
-child = os.fork()
-if child == 0:
-    memory.empty((100_000,), np.float32)
-    os._exit(0)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+stop = threading.Event()
+
+def allocate():
+    while not stop.is_set():
+        memory.empty((100_000,), np.float32)
+
+other = threading.Thread(target=allocate)
+other.start()
+for _ in range(50):
+    child = os.fork()
+    if child == 0:
+        memory.empty((100_000,), np.float32)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+stop.set()
+other.join()
 """
     if not hasattr(os, "fork"):
         pytest.skip("this system does not fork")
