@@ -161,7 +161,10 @@ CONVOLUTIONS["direct"] = CONVOLUTIONS["winograd"] + CONVOLUTIONS["fft"]
     [(name, case) for name, cases in CONVOLUTIONS.items() for case in cases],
     ids=str,
 )
-def test_what_is_not_finite_is_met_by_the_windows_of_the_definition(algorithm, case, value, dtype):
+@pytest.mark.parametrize("where", ["middle", "first column", "last column"])
+def test_what_is_not_finite_is_met_by_the_windows_of_the_definition(
+    algorithm, case, value, dtype, where
+):
     x_shape, w_shape, stride, padding, groups = case
     options = dict(stride=stride, padding=padding, dilation=(1, 1), groups=groups)
     rng = np.random.default_rng(0)
@@ -170,7 +173,9 @@ def test_what_is_not_finite_is_met_by_the_windows_of_the_definition(algorithm, c
     size, taps = x_shape[2:], w_shape[2:]
     usual_x, usual_dy = x.copy(), dy.copy()
     for spoilt in (x, dy):
-        spoilt[0, 1, spoilt.shape[2] // 2, spoilt.shape[3] // 3] = value
+        height, width = spoilt.shape[2:]
+        column = {"middle": width // 3, "first column": 0, "last column": width - 1}[where]
+        spoilt[0, 1, height // 2, column] = value
     calls = [
         ("conv2d", (x, w, None), {}),
         ("conv2d", (x, w, np.ones(len(w), dtype)), dict(activation="relu")),
