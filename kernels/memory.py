@@ -6,8 +6,9 @@ gone, for the next arrays: a training step asks for the same sizes again and aga
 smallest piece that is large enough, and leaves what it does not need; neighbours that are both free
 become one again.
 
-What waits and what is in use are together hardly more than what was once in use (`SPARE`), so
-nothing grows: where room is needed, the memory that has waited longest goes back to the system.
+What waits and what is in use are together hardly more than what was once in use (`SPARE`): where
+room is needed, the memory that has waited longest goes back to the system. It goes as a whole, so a
+piece that stays in use holds back what it was cut from, at most `LOOSE` times its own size.
 """
 
 import os
@@ -23,6 +24,8 @@ LEAST = 1 << 16  # smaller arrays are NumPy's own [bytes]
 # go, are not given back whenever much is in use [bytes].
 SPARE = 1 << 25
 ALIGNMENT = 64  # a vector across two cache lines is read twice [bytes]
+# A piece more than so many times as large is not cut: a small array that stays would keep it all.
+LOOSE = 16
 PAGE = 1 << 12  # pieces are so many whole pages [bytes]
 
 _lock = threading.Lock()
@@ -115,7 +118,7 @@ def memory_stats() -> dict[str, int]:
     -------
     dict
         "in_use": by arrays that are alive; "waiting": kept for the next arrays; "peak": the most
-        that was in use at once, and with `SPARE` an upper bound of the two together [bytes].
+        that was in use at once; the two together stay about `SPARE` above it [bytes].
         "fresh" and "reused": how many arrays took memory from the system, or from what was waiting.
     """
     with _lock:
@@ -140,7 +143,8 @@ def _borrow(size):
     with _lock:
         _collect()
         place = bisect_left(_free, (size,))
-        piece = _free[place][2] if place < len(_free) else None
+        fits = place < len(_free) and _free[place][0] <= LOOSE * size
+        piece = _free[place][2] if fits else None
         if piece is None:
             _make_room(size)
         else:
