@@ -143,14 +143,13 @@ def _borrow(size):
     with _lock:
         _collect()
         place = bisect_left(_free, (size,))
-        fits = place < len(_free) and _free[place][0] <= LOOSE * size
-        piece = _free[place][2] if fits else None
-        if piece is None:
+        fresh = place == len(_free) or _free[place][0] > LOOSE * size
+        if fresh:
             _make_room(size)
         else:
+            piece = _free[place][2]
             _take(piece)
             _cut(piece, size)
-    fresh = piece is None
     if fresh:
         memory = np.empty(size + ALIGNMENT, np.uint8)
         piece = _Piece(memory, memory.ctypes.data + -memory.ctypes.data % ALIGNMENT, size)

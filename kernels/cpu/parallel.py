@@ -44,6 +44,7 @@ class Parallel:
 
     def __init__(self, function, **options):
         update_wrapper(self, function)
+        self._name = function.__name__
         self.kernel = compiled(**options)(function)
         self._launch = _launcher(self.kernel)
 
@@ -64,7 +65,7 @@ class Parallel:
         threads = workers or get_num_threads()
         state = _team.ready(min(threads, count) if elements >= LEAST else 1)
         if self._launch(*state, count, arguments):
-            raise MemoryError(f"{self.__name__} failed: there is hardly memory for its workspace")
+            raise MemoryError(f"{self._name} failed: there is hardly memory for its workspace")
 
 
 def parallel(**options):
@@ -81,16 +82,16 @@ def _launcher(kernel):
     function = kernel.py_func
 
     def launch(state, threads, count, arguments):
-        task, block = _task(kernel, arguments)
-        return share(state, threads, count, task, block)
+        addresses: tuple = _task(kernel, arguments)
+        return share(state, threads, count, addresses[0], addresses[1])
 
     # It is kept on disk by the name of the kernel, beside it.
     launch.__module__, launch.__qualname__ = function.__module__, f"{function.__qualname__}_launch"
     place = {name: getattr(function.__code__, name) for name in ("co_filename", "co_firstlineno")}
     launch.__code__ = launch.__code__.replace(**place)
-    launch = compiled()(launch)
-    launch._cache._py_func = function
-    return launch
+    launcher: Any = compiled()(launch)
+    launcher._cache._py_func = function
+    return launcher
 
 
 @intrinsic
@@ -133,7 +134,8 @@ class _Helper:
     """A thread that works for the team, or sleeps until it is woken."""
 
     def __init__(self, state, number):
-        self._state, self._number, self._bell = state, number, SimpleQueue()
+        self._state, self._number = state, number
+        self._bell: SimpleQueue = SimpleQueue()
         self.is_asleep = False
         self._thread = threading.Thread(target=self._run, name=f"minicnn {number}", daemon=True)
         self._thread.start()

@@ -36,7 +36,7 @@ MISSED = 8
 PARTS_EACH = 4
 
 _WORD = ir.IntType(64)
-_X86 = "llvm.x86.sse2.pause", []
+_X86: tuple[str, list] = "llvm.x86.sse2.pause", []
 _ARM = "llvm.aarch64.hint", [ir.Constant(ir.IntType(32), 1)]
 _PAUSE = {"x86_64": _X86, "amd64": _X86, "arm64": _ARM, "aarch64": _ARM}
 _YIELD = "sched_yield" if os.name == "posix" else "SwitchToThread"
@@ -164,7 +164,8 @@ def share(state, threads, count, task, block):
 @compiled()
 def serve(state, worker):
     """Take part in one job after the other; return when none comes for a while, or all pass by."""
-    seen, idle, number = 0, 0, look(state, NUMBER)
+    seen = idle = 0
+    number: int = look(state, NUMBER)
     while idle < PATIENCE and not look(state, STOP):
         before, number = number, look(state, NUMBER)
         if number > before + MISSED:

@@ -383,8 +383,8 @@ def pick_onsets(
     curve = curve[(smooth - 1) // 2 :][: activations.size]
     padded = np.pad(curve, 1, constant_values=-np.inf)
     peaks = (curve >= padded[:-2]) & (curve >= padded[2:]) & (curve >= threshold)
-    times, kept = np.flatnonzero(peaks) / frame_rate, []
-    for time in times:
+    kept: list[float] = []
+    for time in np.flatnonzero(peaks) / frame_rate:
         if not kept or time - kept[-1] > combine + 1e-9:  # the difference of two times is rounded
             kept.append(time)
     return np.array(kept)
