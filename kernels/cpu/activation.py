@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import memory, reference
-from .compiled import compiled
+from .compiled import linked
 from .elementwise import compilable, elements, over_elements
 from .exponential import exp, expm1, largest, log1p
 from .parallel import parallel
@@ -152,7 +152,7 @@ def _elu_grad(dy, x, dx, alpha, start, stop):
         dx[i] = dy[i] if x[i] > 0 else dy[i] * alpha * exp(x[i])
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def logistic(x):
     """Return 1 / (1 + exp(-x)), without overflow."""
     small = exp(-abs(x))
@@ -172,7 +172,7 @@ def _sigmoid_grad(dy, y, dx, start, stop):
         dx[i] = dy[i] * y[i] * (y.dtype.type(1) - y[i])
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def tangent(x):
     """Return the hyperbolic tangent."""
     rest = expm1(type(x)(-2) * abs(x))
@@ -203,7 +203,7 @@ def _scaled_tanh_grad(dy, y, dx, amplitude, slope, start, stop):
         dx[i] = dy[i] * slope * (amplitude - y[i] * y[i] / amplitude)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def soft_positive(x):
     """Return log(1 + exp(x)) less the positive part of x."""
     return log1p(exp(-abs(x)))
@@ -222,7 +222,7 @@ def _softplus_grad(dy, x, dx, beta, start, stop):
         dx[i] = dy[i] * logistic(beta * x[i])
 
 
-@compiled(fastmath={"reassoc"})
+@linked(fastmath={"reassoc"})
 def _exp_below(x, top, y):
     """Set y to exp(x - top) and return its sum."""
     total = x.dtype.type(0)
@@ -232,7 +232,7 @@ def _exp_below(x, top, y):
     return total
 
 
-@compiled(fastmath={"reassoc"})
+@linked(fastmath={"reassoc"})
 def _sum_of_exp(x, top):
     total = x.dtype.type(0)
     for i in range(x.size):
@@ -240,7 +240,7 @@ def _sum_of_exp(x, top):
     return total
 
 
-@compiled(fastmath={"reassoc"})
+@linked(fastmath={"reassoc"})
 def _sum_of_products(x, y):
     total = x.dtype.type(0)
     for i in range(x.size):
@@ -264,7 +264,7 @@ def _softmax_grad(dy, y, dx, start, stop):
             dx[r, i] = y[r, i] * (dy[r, i] - mean)
 
 
-@compiled()
+@linked()
 def log_softmax_of(x, y):
     """Set a row y to the logarithm of the softmax of x."""
     top = largest(x)

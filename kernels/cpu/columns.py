@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory
-from .compiled import compiled
+from .compiled import linked
 from .parallel import parallel
 from .tile import ROWS, columns
 from .vectors import REGISTERS, clear, copy, in_vectors
@@ -185,7 +185,7 @@ def _lay_out(x, target, windows, layout, start, stop):
             to += phases * layout.rows * pitch
 
 
-@compiled()
+@linked()
 def _deal(padded, stride, phases, target, first, step, pitch):
     """Put the samples of a row that are a stride apart side by side, each phase a step on."""
     if stride == 2 and phases == 2:  # a loop is in vectors only if it uses all samples
@@ -198,7 +198,7 @@ def _deal(padded, stride, phases, target, first, step, pitch):
             target[first + phase * step + t] = padded[phase + t * stride]
 
 
-@compiled()
+@linked()
 def gather(x, windows, pitch, group, k0, k1, p0, p1, panel, width):
     """Copy what terms k0 to k1 see at positions p0 to p1 into the rows of a panel.
 

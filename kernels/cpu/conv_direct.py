@@ -32,7 +32,7 @@ from .columns import (
     steps,
     windows_of,
 )
-from .compiled import compiled
+from .compiled import linked
 from .parallel import WORK, parallel
 from .product import multiply_flat, multiply_upright
 from .tile import ROWS, columns, multiply_rows
@@ -326,7 +326,7 @@ def _products(
             _place(sums, panel, filter0, count, y, windows, layout, places, positions)
 
 
-@compiled()
+@linked()
 def _place(sums, panel, filter0, rows, y, windows, layout, places, positions):
     """Put results where they belong."""
     ow, pitch = windows.ow, layout.pitch
@@ -410,7 +410,7 @@ def _stand_upright(
         _upright(dy, windows, layout, group, outputs, positions, to, room)
 
 
-@compiled()
+@linked()
 def _upright(dy, windows, layout, group, outputs, positions, slopes, room):
     """Copy the slopes of a group (outputs, positions) as (positions, outputs); 0 in the gaps."""
     ow, pitch, size = windows.ow, layout.pitch, windows.oh * windows.ow
@@ -436,7 +436,7 @@ def _upright(dy, windows, layout, group, outputs, positions, slopes, room):
         position += count
 
 
-@compiled()
+@linked()
 def _add_upright(sums, room, rows, dw, first, terms, outputs):
     """Add sums (rows, outputs) to the gradient (outputs, terms)."""
     lanes = in_vectors(1, sums)

@@ -29,7 +29,7 @@ import numpy as np
 
 from .. import memory
 from ..threads import get_num_threads
-from .compiled import compiled
+from .compiled import linked
 from .parallel import WORK, parallel
 from .tile import ROWS, columns, multiply, multiply_across
 from .vectors import REGISTERS, in_vectors
@@ -356,7 +356,7 @@ def _weight_grads(
             )  # fmt: skip
 
 
-@compiled()
+@linked()
 def _sum_few(d, v, dw, job, group, block, sums, spoilt):
     """Sum up over all tiles, whose frequencies are there."""
     o0, o1, c0, c1 = block
@@ -373,7 +373,7 @@ def _sum_few(d, v, dw, job, group, block, sums, spoilt):
     _add_filters(sums, row, plane, dw, job, group, block, spoilt)
 
 
-@compiled()
+@linked()
 def _sum_many(dy, x, dw, job, group, block, t0, t1, d, v, sums, spoilt):
     """Sum up over tiles t0 to t1, some at a time."""
     o0, o1, c0, c1 = block
@@ -399,7 +399,7 @@ def _sum_many(dy, x, dw, job, group, block, t0, t1, d, v, sums, spoilt):
     _add_filters(sums, v_row, plane, dw, job, group, block, spoilt)
 
 
-@compiled()
+@linked()
 def _add_filters(sums, row, plane, dw, job, group, block, spoilt):
     """Take the sums of a block back to the taps of its filters."""
     o0, o1, c0, c1 = block

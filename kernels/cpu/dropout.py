@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import memory, reference
 from ..reference.philox import LOW, MULTIPLIERS, WEYL
-from .compiled import compiled
+from .compiled import linked
 from .elementwise import CHUNK, compilable, elements, flat, in_chunks
 from .parallel import parallel
 
@@ -76,7 +76,7 @@ def _key(seed):
     return np.uint32(seed & LOW), np.uint32(seed >> 32)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _words(counter, key0, key1):
     """Return the four words of a 64-bit counter under a key: ten rounds of Philox."""
     a, b = np.uint32(counter), np.uint32(counter >> np.uint64(32))

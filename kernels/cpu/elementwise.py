@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import memory
-from .compiled import compiled
+from .compiled import linked
 
 # What threads share are chunks of so many, so that an element stands in the same place of a vector
 # for any number of them, and the rounding of fused operations is the same.
@@ -53,7 +53,7 @@ def in_chunks(kernel, x, *others):
     kernel(x, *others, count=-(-x.size // CHUNK), elements=x.size)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def elements(x, start, stop):
     """Return the range of the elements of some chunks of a flat array.
 

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .compiled import compiled
+from .compiled import linked
 from .complex_vectors import ComplexVectors
 from .vectors import REGISTERS
 
@@ -108,7 +108,7 @@ def _butterfly(radix):
 _eight, _four, _two, _three, _five = map(_butterfly, RADICES)
 
 
-@compiled()
+@linked()
 def fourier(work, transform, real):
     """Transform the complex vectors in the first half of `work`; return where the results are.
 
@@ -237,7 +237,7 @@ _left, _right = _separate(False), _separate(True)
 _inner, _outer = _join(False), _join(True)
 
 
-@compiled()
+@linked()
 def spectrum(work, transform, right, sign, target, first, frequency, plane):
     """Write the spectra of the samples in `work`, three planes per frequency, for a product."""
     lanes = REGISTERS.size // work.itemsize
@@ -253,7 +253,7 @@ def spectrum(work, transform, right, sign, target, first, frequency, plane):
             _left(work, one, other, transform.halves, k, sign, target, low, high, plane)
 
 
-@compiled()
+@linked()
 def samples(work, transform, source, first, frequency, plane):
     """Return where in `work` are the samples whose spectra are three planes of products."""
     lanes = REGISTERS.size // work.itemsize

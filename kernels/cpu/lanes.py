@@ -6,10 +6,10 @@ of one; loops of a constant stride are vectors. Beyond, each tap has its own lan
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import linked
 
 
-@compiled()
+@linked()
 def empty_lanes(windows, taps, step, spread, fill):
     """Return lanes (lane, sample) with this value everywhere, which is that of the padding."""
     if step > 4:
@@ -18,7 +18,7 @@ def empty_lanes(windows, taps, step, spread, fill):
     return np.full((step, reach // step + 1), fill)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def first_lane(tap, step, spread):
     """Return the lane of a tap, and where in it the first window is."""
     if step > 4:
@@ -26,7 +26,7 @@ def first_lane(tap, step, spread):
     return tap * spread % step, tap * spread // step
 
 
-@compiled()
+@linked()
 def deal(row, lanes, windows, taps, step, spread, before):
     """Deal out a row, which begins after so much padding."""
     if step > 4:
@@ -44,7 +44,7 @@ def deal(row, lanes, windows, taps, step, spread, before):
         _deal_by(met, lanes, 4, before)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _deal_by(row, lanes, step, before):
     """Deal out a row, in rounds of one sample for each lane."""
     head = min(-before % step, row.size)
@@ -60,7 +60,7 @@ def _deal_by(row, lanes, step, before):
         lanes[(before + c) % step, (before + c) // step] = row[c]
 
 
-@compiled()
+@linked()
 def _deal_to_taps(row, lanes, step, spread, before):
     for tap in range(lanes.shape[0]):
         for j in range(lanes.shape[1]):
@@ -69,7 +69,7 @@ def _deal_to_taps(row, lanes, step, spread, before):
                 lanes[tap, j] = row[column]
 
 
-@compiled()
+@linked()
 def collect(lanes, row, windows, taps, step, before):
     """Set a row to what was added up in its lanes, and to 0 what no window reaches."""
     row[:] = 0
@@ -92,7 +92,7 @@ def collect(lanes, row, windows, taps, step, before):
         _collect_by(lanes, met, 4, before)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _collect_by(lanes, row, step, before):
     head = min(-before % step, row.size)
     rounds = (row.size - head) // step

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import memory, reference
 from ..threads import get_num_threads
-from .compiled import compiled
+from .compiled import linked
 from .elementwise import compilable
 from .parallel import parallel
 
@@ -89,7 +89,7 @@ def _rows(x):
     return memory.contiguous(x).reshape(*x.shape[:2], x[:1, :1].size if x.size else 0)
 
 
-@compiled(fastmath={"reassoc", "contract"})
+@linked(fastmath={"reassoc", "contract"})
 def _sum(x, c, origin):
     """Return the sum, over a channel, of the distances from a number."""
     n, _, size = x.shape
@@ -103,7 +103,7 @@ def _sum(x, c, origin):
     return total
 
 
-@compiled(fastmath={"reassoc", "contract"})
+@linked(fastmath={"reassoc", "contract"})
 def _sums_about(x, c, centre):
     """Return the sum, over a channel, of the distances from a number, and that of their squares."""
     n, _, size = x.shape
@@ -121,7 +121,7 @@ def _sums_about(x, c, centre):
     return total, squares
 
 
-@compiled(fastmath={"reassoc", "contract"})
+@linked(fastmath={"reassoc", "contract"})
 def _sums_of_slopes(dy, x, c, mean):
     """Return the sum of a channel's slopes, and that of their products with distances."""
     n, _, size = x.shape
@@ -138,7 +138,7 @@ def _sums_of_slopes(dy, x, c, mean):
     return total, along
 
 
-@compiled(error_model="numpy")
+@linked(error_model="numpy")
 def _moments(x, c):
     """Return mean and variance of a channel in float64.
 
@@ -152,7 +152,7 @@ def _moments(x, c):
     return centre + total / count, squares / count - (total / count) ** 2
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _affine(x, y, i, c, mean, rest, scale, b):
     for j in range(x.shape[2]):
         y[i, c, j] = ((x[i, c, j] - mean) - rest) * scale + b
@@ -200,7 +200,7 @@ def _slopes(dy, x, dx, dw, db, w, mean, variance, eps, constant, start, stop):
                     dx[i, c, j] = dy[i, c, j] * factor - shift - distance * tilt
 
 
-@compiled(error_model="numpy")
+@linked(error_model="numpy")
 def _inverse_powers(x, y, beta):
     """Set y to x ** -beta; two square roots, the paper's exponent, are vectors and others not."""
     one = x.dtype.type(1)
@@ -213,7 +213,7 @@ def _inverse_powers(x, y, beta):
             y[j] = one / x[j] ** beta
 
 
-@compiled()
+@linked()
 def _add_neighbours(x, weight, total, channel, size, before):
     """Set total to the sum of the products of x and weight over the channels around one."""
     total[:] = 0
@@ -221,19 +221,19 @@ def _add_neighbours(x, weight, total, channel, size, before):
         _add_products(x[c], weight[c], total)
 
 
-@compiled()
+@linked()
 def _add_products(x, weight, total):
     for j in range(total.size):
         total[j] += x[j] * weight[j]
 
 
-@compiled()
+@linked()
 def _room(room, channels, positions):
     """Return an array without gaps in a room for the largest."""
     return room[: channels * positions].reshape(channels, positions)
 
 
-@compiled()
+@linked()
 def _take(x, first, piece):
     """Copy some positions of an image (c, positions): its own are too far apart for vectors."""
     for c in range(len(x)):
@@ -242,7 +242,7 @@ def _take(x, first, piece):
             piece[c, j] = row[j]
 
 
-@compiled()
+@linked()
 def _bases(image, base, c, size, before, alpha, k):
     _add_neighbours(image, image, base, c, size, before)
     for j in range(base.size):

@@ -13,7 +13,6 @@ or not at all; nobody waits for it.
 import atexit
 import contextlib
 import ctypes
-import inspect
 import os
 import threading
 import time
@@ -21,14 +20,10 @@ from functools import update_wrapper
 from queue import SimpleQueue
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
 from ..threads import get_num_threads
 from .compiled import compiled
-from .team import STOP, new_state, serve, share
+from .launcher import UNKNOWN, launcher, places_of
+from .team import STOP, new_state, serve
 
 # Whoever has fewer numbers is done before a helper has begun.
 LEAST = 1 << 14  # [elements]
@@ -45,8 +40,8 @@ class Parallel:
     def __init__(self, function, **options):
         update_wrapper(self, function)
         self._name = function.__name__
-        self.kernel = compiled(**options)(function)
-        self._launch = _launcher(self.kernel)
+        self._kernel = compiled(no_cpython_wrapper=True, **options)(function)
+        self._launch = launcher(self._kernel)
 
     def __call__(self, *arguments, count, elements, workers=None):
         """Do all items.
@@ -63,8 +58,12 @@ class Parallel:
             How many workers there is room for, where the kernel has rooms for each.
         """
         threads = workers or get_num_threads()
-        state = _team.ready(min(threads, count) if elements >= LEAST else 1)
-        if self._launch(*state, count, arguments):
+        state, threads = _team.ready(min(threads, count) if elements >= LEAST else 1)
+        done = self._launch(state, threads, count, arguments, 0, 0)
+        if done == UNKNOWN:
+            places = places_of(self._kernel, state, arguments)
+            done = self._launch(state, threads, count, arguments, *places)
+        if done:
             raise MemoryError(f"{self._name} failed: there is hardly memory for its workspace")
 
 
@@ -75,59 +74,6 @@ def parallel(**options):
     stand `worker`, the number of the thread that does them, for a kernel that has a room for each.
     """
     return lambda function: Parallel(function, **options)
-
-
-def _launcher(kernel):
-    """Return the compiled function that has a team do a kernel."""
-    function = kernel.py_func
-
-    def launch(state, threads, count, arguments):
-        addresses: tuple = _task(kernel, arguments)
-        return share(state, threads, count, addresses[0], addresses[1])
-
-    # It is kept on disk by the name of the kernel, beside it.
-    launch.__module__, launch.__qualname__ = function.__module__, f"{function.__qualname__}_launch"
-    place = {name: getattr(function.__code__, name) for name in ("co_filename", "co_firstlineno")}
-    launch.__code__ = launch.__code__.replace(**place)
-    launcher: Any = compiled()(launch)
-    launcher._cache._py_func = function
-    return launcher
-
-
-@intrinsic
-def _task(typing, kernel, arguments):
-    """Return the addresses of a function of `team.share`'s, and of the block that it gets.
-
-    The function takes the arguments from the block, and calls the kernel for a part of its items.
-    """
-    word = types.int64
-    takes = len(inspect.signature(kernel.dispatcher.py_func).parameters) - len(arguments)
-    call = kernel.get_call_type(typing, (*arguments, *[word] * takes), {})
-    found = kernel.dispatcher.get_compile_result(call)
-    signature = types.UniTuple(word, 2)(kernel, arguments)
-
-    def generate(context, builder, signature, values):
-        number = ir.IntType(64)
-        kind = ir.FunctionType(ir.IntType(32), [number] * 4)
-        task = ir.Function(builder.module, kind, builder.function.name + ".task")
-        task.linkage = "internal"
-        kept = cgutils.alloca_once_value(builder, values[1])
-
-        inside = ir.IRBuilder(task.append_basic_block())
-        block, *part, worker = task.args
-        packed = inside.load(inside.inttoptr(block, kept.type))
-        given = cgutils.unpack_tuple(inside, packed)
-        last = [worker, *part][-takes:]
-        function = context.declare_function(builder.module, found.fndesc)
-        status, _ = context.call_conv.call_function(
-            inside, function, call.return_type, call.args, [*given, *last]
-        )
-        inside.ret(inside.zext(status.is_error, ir.IntType(32)))
-        context.add_linking_libs([found.library])
-        addresses = [builder.ptrtoint(place, number) for place in (task, kept)]
-        return context.make_tuple(builder, signature.return_type, addresses)
-
-    return signature, generate
 
 
 class _Helper:

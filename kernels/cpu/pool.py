@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import memory, reference
 from ..geometry import output_size, window_counts
-from .compiled import compiled
+from .compiled import linked
 from .lanes import collect, deal, empty_lanes, first_lane
 from .parallel import parallel
 from .taps import largest
@@ -162,7 +162,7 @@ def _counts(dtype, size, kernel_size, stride, padding, counted):
     return tuple(np.array(along, dtype) for along in counts)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _inside(start, extent, taps, dilation):
     """Return the first tap of a window that meets a sample, and the first behind that does not."""
     # Divisions take as long as a short row, and most windows need none.
@@ -171,7 +171,7 @@ def _inside(start, extent, taps, dilation):
     return first, taps if whole else (extent - 1 - start) // dilation + 1
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def larger(value, place, best, at):
     """Return the larger value and its place: the first of equals, or the first NaN."""
     wins = (not value <= best) & (best == best)
@@ -211,7 +211,7 @@ def _largest_of_long(x, y, index, windows, lanes, columns, start, stop):
                 _row_one_by_one(x, y, index, k, p, i)
 
 
-@compiled()
+@linked()
 def _rows_met(windows):
     """Return for each row of windows its first row of taps that meets samples, and the last + 1."""
     k = windows
@@ -229,7 +229,7 @@ def _largest_one_by_one(x, y, index, windows, start, stop):
             _row_one_by_one(x, y, index, windows, p, i)
 
 
-@compiled()
+@linked()
 def _row_one_by_one(x, y, index, windows, p, i):
     """Do all windows of a row, sample by sample."""
     k = windows
@@ -312,7 +312,7 @@ def _spread(dx, dy, rows, cols, kernel_size, stride, before, start, stop):
             collect(lanes, dx[p, r], ow, kernel_size[1], step, before[1])
 
 
-@compiled(_nrt=False)
+@linked(_nrt=False)
 def _add(x, total):
     for j in range(total.size):
         total[j] += x[j]

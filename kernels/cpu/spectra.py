@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import memory
 from ..threads import get_num_threads
-from .compiled import compiled
+from .compiled import linked
 from .fft import samples, spectrum, transform
 from .parallel import WORK, parallel
 from .tile import ROWS, multiply
@@ -207,7 +207,7 @@ def _block(width, lanes):
     return full
 
 
-@compiled()
+@linked()
 def _part(signals, row0, row1, column0, column1):
     """Return some rows and columns of signals."""
     return Signals(
@@ -254,7 +254,7 @@ def _columns(
             )  # fmt: skip
 
 
-@compiled()
+@linked()
 def _multiply(
     a, number, term, last, source, right, sign, at, end, taps, plan, layout, b, c, work
 ):  # fmt: skip
@@ -275,7 +275,7 @@ def _multiply(
     )  # fmt: skip
 
 
-@compiled()
+@linked()
 def analyse(source, signals, plan, right, sign, target, first, row_step, plane, room):
     """Write the spectra of signals as one factor of a product, a matrix per frequency."""
     lanes = REGISTERS.size // target.itemsize
@@ -287,14 +287,14 @@ def analyse(source, signals, plan, right, sign, target, first, row_step, plane, 
             spectrum(work, plan, right, sign, target, place, 3 * plane, plane)
 
 
-@compiled()
+@linked()
 def _workspace(length, room):
     """Cut a room for one that is transposed, and for two copies of a vector of signals."""
     size = in_vectors(length, room) * in_vectors(1, room)
     return room[size:], room[:size]
 
 
-@compiled()
+@linked()
 def _fetch(source, signals, i, j, work, staged, length):
     """Copy signals from row i, columns j and following, each to one lane of vectors."""
     lanes = REGISTERS.size // work.itemsize
@@ -325,7 +325,7 @@ def _fetch(source, signals, i, j, work, staged, length):
     work[filled * lanes : length * lanes] = 0
 
 
-@compiled()
+@linked()
 def _run_of_lanes(signals, i, j, end):
     """Return the extent of a signal, and how many columns from it on hold neighbours in memory."""
     origin, first, stop = _extent(signals, i, j)
@@ -335,7 +335,7 @@ def _run_of_lanes(signals, i, j, end):
     return origin, first, stop, run
 
 
-@compiled()
+@linked()
 def _extent(signals, i, j):
     """Return where a signal would begin, and which of its samples are inside the image."""
     if j >= len(signals.columns):  # the last vector may be wider
@@ -353,7 +353,7 @@ def _extent(signals, i, j):
     return origin, first, max(first, stop)
 
 
-@compiled()
+@linked()
 def products(
     a, first, a_row, a_plane, a_tap, rows, b, b_row, b_plane, b_tap, taps, terms, frequencies,
     c, c_row, c_plane, c_tap, width, fresh,
@@ -374,7 +374,7 @@ def products(
                 )  # fmt: skip
 
 
-@compiled()
+@linked()
 def synthesise(
     source, first, row_step, plane, plan, start, target, signals, activation, add, room, spoilt
 ):  # fmt: skip
@@ -399,7 +399,7 @@ def synthesise(
             _put(work, at, staged, start, target, signals, i, j, add)
 
 
-@compiled()
+@linked()
 def _put(work, at, staged, start, target, signals, i, j, add):
     """Copy the lanes of vectors to the signals of row i, columns j and following."""
     lanes = REGISTERS.size // work.itemsize

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiled import compiled
+from .compiled import compiled, linked
 
 _LINE = 8  # numbers in a cache line
 # Who may give out a job, the open one (0: none), how many are inside, the next part, whether one
@@ -124,7 +124,7 @@ def _call(typing, task, block, start, stop, worker):
     return types.int64(*[types.int64] * 5), generate
 
 
-@compiled()
+@linked()
 def _work(state, worker):
     """Do part after part until none is left."""
     while True:

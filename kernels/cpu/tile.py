@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiled import compiled
+from .compiled import linked
 from .vectors import REGISTERS, bits, first, load, pointer, spread, store
 
 ROWS = REGISTERS.rows
@@ -235,7 +235,7 @@ def _finish(builder, sums, biases, place, rows, columns, fresh, least):
                 put(i, part)
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _multiply(a, a0, a_row, a_term, rows, b, b_row, terms, c, c_row, width, fresh):
     full = REGISTERS.vectors * (REGISTERS.size // b.itemsize)
     for i in range(0, rows, ROWS):
@@ -247,7 +247,7 @@ def _multiply(a, a0, a_row, a_term, rows, b, b_row, terms, c, c_row, width, fres
             )  # fmt: skip
 
 
-@compiled()
+@linked()
 def multiply(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
     """Add a[rows, terms] @ b[terms, width] to c[rows, width], or put it there where it is fresh.
 
@@ -257,13 +257,13 @@ def multiply(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
     _multiply(a, a0, a_row, 1, rows, b, b_row, terms, c, c_row, width, fresh)
 
 
-@compiled()
+@linked()
 def multiply_across(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh):
     """Do what `multiply` does for the transpose of a[terms, rows]: its rows stand upright."""
     _multiply(a, a0, 1, a_row, rows, b, b_row, terms, c, c_row, width, fresh)
 
 
-@compiled()
+@linked()
 def multiply_rows(
     a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, width,
     fresh, bias, least,

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiled import compiled
+from .compiled import compiled, linked
 
 
 class Registers(NamedTuple):
@@ -270,7 +270,7 @@ def in_vectors(count, array):
     return (count + lanes - 1) // lanes * lanes
 
 
-@compiled()
+@linked()
 def aligned(count, array):
     """Return new memory for so many numbers, of an array's type, that begins where vectors do.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import memory, reference
 from ..geometry import adaptive_windows, output_size
-from .compiled import compiled
+from .compiled import linked
 from .elementwise import compilable
 from .parallel import parallel
 from .pool import larger, scattered
@@ -151,7 +151,7 @@ def _over_planes(kernel, first, second, *others):
     kernel(first, second, *others, count=len(first), elements=first.size + second.size)
 
 
-@compiled(fastmath={"reassoc"})
+@linked(fastmath={"reassoc"})
 def _sum(x, rows, columns):
     """Return the sum of a window; its terms are in any order, which float64 hides."""
     total = 0.0
@@ -198,7 +198,7 @@ def _mean_grad(dx, dy, rows, columns, start, stop):
                         dx[p, r, s] += share
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _power(value, p):
     """Return value ** p; squares are the usual case, and the library's power takes 10 ns."""
     return value * value if p == 2 else value if p == 1 else value**p
@@ -236,7 +236,7 @@ def _lp_grad(dx, dy, x, y, rows, columns, p, start, stop):
                         dx[n, r, s] += slope * np.sign(value) * share
 
 
-@compiled(inline="always")
+@linked(inline="always")
 def _centre(x, rows, columns):
     """Return a sample, the mean distance of all from it, and their number.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import linked
 from .parallel import parallel
 from .tile import columns
 from .vectors import REGISTERS, aligned, in_vectors
@@ -106,7 +106,7 @@ def _turn(w, bank, group, u, j0, j1, start, stop):
     to_frequencies(w, bank, group, u, j0, first, last, j1, 0, bank.terms)
 
 
-@compiled()
+@linked()
 def to_frequencies(w, bank, group, u, j0, first, last, j1, term0, term1):
     """Take terms term0 to term1 of filters first to last, of j0 to j1 in u, to the frequencies."""
     lanes, terms = REGISTERS.size // w.itemsize, term1 - term0
@@ -144,7 +144,7 @@ def to_frequencies(w, bank, group, u, j0, first, last, j1, term0, term1):
                 )  # fmt: skip
 
 
-@compiled()
+@linked()
 def filters_grad(sums, s_row, s_plane, back, kh, kw, outputs, channels, dw, first, dw_row, spoilt):
     """Take frequencies (f, outputs, channels) back to the taps of filters."""
     lanes = REGISTERS.size // dw.itemsize

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory
-from .compiled import compiled
+from .compiled import linked
 from .parallel import parallel
 from .tile import ROWS
 from .vectors import REGISTERS, aligned, in_vectors
@@ -77,7 +77,7 @@ def _enter_channels(x, channels, tiles, to, count, v, start, stop):
         )  # fmt: skip
 
 
-@compiled()
+@linked()
 def enter(x, channel, planes, channels, tiles, to, t0, t1, v, v_row, v_plane):
     """Take some channels of tiles t0 to t1 to the frequencies, rows of v."""
     lanes = REGISTERS.size // x.itemsize
@@ -104,7 +104,7 @@ def enter(x, channel, planes, channels, tiles, to, t0, t1, v, v_row, v_plane):
             tile += run
 
 
-@compiled()
+@linked()
 def _load_tiles(x, origin, channels, tiles, i, j, width, pixels):
     """Copy pixels of a run of tiles, which begins at (i, j), as vectors of channels."""
     lanes = REGISTERS.size // x.itemsize
@@ -119,7 +119,7 @@ def _load_tiles(x, origin, channels, tiles, i, j, width, pixels):
             )  # fmt: skip
 
 
-@compiled()
+@linked()
 def leave(
     sums, s_row, s_plane, tiles, back, t0, t1, bias, activation, y, channel, planes, channels,
     spoilt,

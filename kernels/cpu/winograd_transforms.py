@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiled import compiled
+from .compiled import linked
 from .vectors import REGISTERS, load, pointer, spread, store, transposed
 
 # Lavin & Gray's (0, 1, -1, 2, -2) round 2.5 times as much as these five, and the best that are
@@ -202,7 +202,7 @@ def _transform(
     return signature, generate
 
 
-@compiled()
+@linked()
 def transform(
     which, source, source0, source_term, source_step,
     target, target0, target_term, target_step, count,

@@ -1,5 +1,7 @@
 """Threads that share the items of a kernel: each done once, by whoever comes, and no error lost."""
 
+import importlib
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ import pytest
 import minicnn as mc
 
 parallel = pytest.importorskip("minicnn.kernels.cpu.parallel", reason="Numba is not installed")
+compiled = importlib.import_module("minicnn.kernels.cpu.compiled")
 
 ITEMS = 1000
 MUCH = 1 << 30  # so many elements that every helper is worth it
@@ -38,6 +41,18 @@ def fail(done, bad, start, stop):
         done[i] += 1
 
 
+@compiled.linked()
+def twice(x):
+    return x + x
+
+
+@parallel.parallel()
+def double(x, start, stop):
+    """Double each item."""
+    for i in range(start, stop):
+        x[i] = twice(x[i])
+
+
 @pytest.fixture
 def threads():
     before = mc.get_num_threads()
@@ -53,6 +68,63 @@ def test_every_item_is_done_once(threads, number):
         count(done, by, count=items, elements=MUCH, workers=number)
         assert (done == 1).all()
         assert by.sum() == items
+
+
+def test_arguments_of_each_kind_meet_the_code_for_their_kind(threads):
+    threads(2)
+    for dtype in (np.float32, np.int64, np.float64, np.int64, np.float32):
+        x = np.full(ITEMS, 3, dtype)
+        double(x, count=ITEMS, elements=MUCH)
+        assert (x == 6).all()
+
+
+def test_callers_at_once_may_be_the_first(threads):
+    """None of several threads that begin together calls a kernel before its place is known."""
+    threads(1)
+
+    @parallel.parallel()
+    def add(x, start, stop):
+        for i in range(start, stop):
+            x[i] += 1
+
+    begin, arrays = threading.Barrier(4), [np.zeros(ITEMS, np.float32) for _ in range(4)]
+
+    def run(x):
+        begin.wait()
+        add(x, count=ITEMS, elements=1)
+
+    callers = [threading.Thread(target=run, args=(x,)) for x in arrays]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert all((x == 1).all() for x in arrays)
+
+
+def test_a_kernel_is_neither_in_its_launcher_nor_are_its_parts_compiled_alone(monkeypatch):
+    """Each is optimised and translated once: most of what a first call takes."""
+    monkeypatch.setenv("MINICNN_SIMD", "plain")  # nothing of it is kept on disk
+
+    @compiled.linked()
+    def thrice(x):
+        return 3 * x
+
+    @parallel.parallel()
+    def triple(x, start, stop):
+        for i in range(start, stop):
+            x[i] = thrice(x[i])
+
+    x = np.ones(ITEMS, np.float32)
+    triple(x, count=ITEMS, elements=1)
+    assert (x == 3).all()
+    names = [
+        re.findall(r"define [^@]*@_ZN[^(]*?(triple_launch|triple|thrice)", text)
+        for code in (triple._launch, triple._kernel)
+        for text in code.inspect_llvm().values()
+    ]
+    assert [set(each) for each in names] == [{"triple_launch"}, {"triple"}]
+    with pytest.raises(TypeError, match="thrice is part of compiled functions"):
+        thrice(1.0)
 
 
 def test_helpers_work_and_wake_up_again(threads):
