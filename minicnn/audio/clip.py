@@ -153,7 +153,7 @@ class Clip:
         return np.array(rows).reshape(len(rows), len(times))
 
     def pitches(self, frame_rate: float, n_frames: int | None = None) -> list[np.ndarray]:
-        """Return the pitches that sound in each frame, low to high, as targets and scores take them.
+        """Return the pitches that sound in each frame, low to high: what targets are made of.
 
         Parameters
         ----------

@@ -348,7 +348,7 @@ def songs(index: int, seconds: float, split: str, rng) -> Piece:
     bar = 0
     while bar < band.bars:
         end = min(bar + max(round(rng.uniform(2, 5) / band.bar), 1), band.bars)
-        who = rng.choice([voice, lead, -1], p=[0.5, 0.32, 0.18])
+        who = rng.choice([voice, lead, -1], p=[0.6, 0.25, 0.15])
         if who >= 0:
             band.melody(int(who), bar, end, rng.uniform(0.7, 1.3), 1.0 if who == voice else 0.9)
         _level(band, bar, end, rng.uniform(0.8, 1.3) * (1.6 if who < 0 else 1.0))

@@ -1,4 +1,4 @@
-"""Music made on the spot, with exact labels: what networks learn from where there are no recordings.
+"""Music made on the spot, with exact labels: to learn from where there are no recordings.
 
 Six corpora, endless and the same on every day: clip i follows from the seed, the split and i alone.
 Timbres and tempos of the test split do not occur in training; see `instruments`. On one machine

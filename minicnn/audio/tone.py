@@ -21,6 +21,7 @@ HOP = 64  # samples from control point to control point
 TENTH = 2 / np.pi * np.arcsin(np.sqrt(0.1))  # of the attack, when the amplitude passes a tenth
 TAIL = 5.0  # times the release constant, after which nothing is left
 FORTY_DECIBELS = np.log(100)
+_PIECE = 64 * HOP
 
 
 def sounding(note: Note, timbre: Timbre) -> float:
@@ -56,10 +57,13 @@ def tone(note: Note, timbre: Timbre, sample_rate: int, *, rng) -> tuple[int, np.
 
 def envelope(times, note: Note, timbre: Timbre) -> np.ndarray:
     """Return how a tone rises and is released, 0 to 1, at times [s]."""
-    rise = np.clip((times - note.start) / timbre["attack"] + TENTH, 0, 1)
-    fall = np.exp(-np.maximum(times - note.stop, 0) / timbre["release"])
-    end = np.clip((note.stop - times) / timbre["release"] + TAIL, 0, 1)  # not cut off at the last
-    return np.sin(np.pi / 2 * rise) ** 2 * fall * end
+    risen, stop = np.searchsorted(times, (note.start + timbre["attack"], note.stop))
+    level = np.ones(len(times))
+    rise = (times[:risen] - note.start) / timbre["attack"] + TENTH
+    level[:risen] = np.sin(np.pi / 2 * np.clip(rise, 0, 1)) ** 2
+    since = (times[stop:] - note.stop) / timbre["release"]
+    level[stop:] *= np.exp(-since) * np.clip(TAIL - since, 0, 1)  # not cut off at the last
+    return level
 
 
 def rotating_sum(phase, amplitudes) -> np.ndarray:
@@ -71,15 +75,29 @@ def rotating_sum(phase, amplitudes) -> np.ndarray:
     amplitudes : ndarray, shape (ceil(n / HOP) + 1, partials)
         At every HOP samples; linear between.
     """
-    n = len(phase)
     ramp = np.arange(HOP) / HOP
-    twice = 2 * np.cos(phase)
-    previous, current, total = np.zeros(n), np.sin(phase), np.zeros(n)
-    for a in amplitudes.T:
-        gain = (a[:-1, None] + np.diff(a)[:, None] * ramp).ravel()[:n]
-        total += gain * current
-        previous, current = current, twice * current - previous
+    total = np.zeros(len(phase))
+    # A piece at a time: over the whole tone, every step would wait for the memory.
+    for begin in range(0, len(phase), _PIECE):
+        piece = slice(begin, begin + _PIECE)
+        points = amplitudes[begin // HOP : (begin + _PIECE) // HOP + 1]
+        steps = np.diff(points, axis=0)
+        twice = 2 * np.cos(phase[piece])
+        previous, current = np.zeros(len(twice)), np.sin(phase[piece])
+        for k in range(amplitudes.shape[1]):
+            gain = (points[:-1, k, None] + steps[:, k, None] * ramp).ravel()[: len(twice)]
+            gain *= current
+            total[piece] += gain
+            previous *= -1
+            previous += twice * current
+            previous, current = current, previous
     return total
+
+
+def audible(levels) -> int:
+    """Return up to which partial there is one within 70 dB of the strongest."""
+    peaks = np.abs(np.atleast_2d(levels)).max(axis=0)
+    return int(np.flatnonzero(peaks >= 3e-4 * peaks.max())[-1]) + 1
 
 
 def control_times(times, sample_rate: int) -> np.ndarray:
@@ -120,7 +138,8 @@ def _decaying(note, timbre, times, sample_rate, rng):
     k = k[note.pitch * stretched < HIGHEST * sample_rate]
     frequencies = note.pitch * stretched[: len(k)]
     levels = _levels(timbre, k) * timbre.resonance(frequencies)
-    levels /= np.sqrt((levels**2).sum() / 2)
+    levels = levels[: audible(levels)] / np.sqrt((levels**2).sum() / 2)
+    k, frequencies = k[: len(levels)], frequencies[: len(levels)]
     rates = np.minimum(_decay_rate(note, timbre) * (1 + timbre["damping"] * (k - 1)), 80)
     phases = rng.uniform(0, 2 * np.pi, len(k))
 
@@ -128,15 +147,16 @@ def _decaying(note, timbre, times, sample_rate, rng):
     exponent = (2j * np.pi * frequencies - rates) / sample_rate
     since = (times[0] - note.start) * sample_rate
     starts = since + block * np.arange(-(-len(times) // block))
-    coarse = levels * np.exp(np.outer(starts, exponent) + 1j * phases)
-    fine = np.exp(np.outer(exponent, np.arange(block)))
+    coarse = (levels * np.exp(np.outer(starts, exponent) + 1j * phases)).astype(np.complex64)
+    fine = np.exp(np.outer(exponent, np.arange(block))).astype(np.complex64)
     # Not a matrix product: the last bits of those depend on how many threads there are.
-    y = np.einsum("ik,kj->ij", coarse.real, fine.real)
-    y -= np.einsum("ik,kj->ij", coarse.imag, fine.imag)
-    y = y.ravel()[: len(times)]
+    y = np.einsum("ik,kj->ij", coarse.real.copy(), fine.real.copy())
+    y -= np.einsum("ik,kj->ij", coarse.imag.copy(), fine.imag.copy())
+    y = y.ravel()[: len(times)].astype(np.float64)
     if swell := timbre["swell"]:
         y *= 1 + swell * np.sin(2 * np.pi * timbre["rate"] * (times - note.start))
-    y += _noise(len(times), 0.3, rng) * _knock(times, note, timbre)
+    knocked = min(int(0.04 * sample_rate), len(times))
+    y[:knocked] += _noise(knocked, 0.3, rng) * _knock(times[:knocked], note, timbre)
     if breath := timbre["breath"]:
         y += breath * _noise(len(times), 0.35, rng)
     return y * envelope(times, note, timbre)
@@ -148,11 +168,13 @@ def _sustained(note, timbre, times, sample_rate, rng):
     at = control_times(times, sample_rate)
     levels = _levels(timbre, k) * timbre.resonance(note.f0(at)[:, None] * k)
     levels /= np.sqrt((levels**2).sum(axis=1, keepdims=True) / 2)
+    k, levels = k[: audible(levels)], levels[:, : audible(levels)]
     rise = envelope(at, note, timbre)[:, None]
     levels *= rise ** (1 + timbre["bloom"] * np.log2(k))
     y = rotating_sum(phase_of(f0, sample_rate), levels)
+    sound = envelope(times, note, timbre)
     swell = 1 + timbre["swell"] * np.sin(2 * np.pi * timbre["rate"] * (times - note.start))
-    noise = _noise(len(times), 0.35, rng) * timbre["breath"] * envelope(times, note, timbre)
+    noise = _noise(len(times), 0.35, rng) * timbre["breath"] * sound
     return y * swell + noise
 
 

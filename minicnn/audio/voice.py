@@ -16,6 +16,7 @@ from minicnn.audio.instruments import Timbre
 from minicnn.audio.tone import (
     TAIL,
     TENTH,
+    audible,
     control_times,
     count_partials,
     envelope,
@@ -71,6 +72,7 @@ def sing(notes: Sequence[Note], timbre: Timbre, sample_rate: int, *, rng) -> tup
     strength = np.sqrt((levels**2).sum(axis=1, keepdims=True) / 2)
     levels /= np.sqrt(strength * np.median(strength))
 
+    levels = levels[:, : audible(levels)]
     consonant = rng.random(len(notes)) < 0.6
     loud, hiss = _articulation(notes, starts, at, consonant)
     loud *= envelope(at, breath, timbre)
