@@ -15,7 +15,7 @@ import numpy as np
 SPLITS = ("train", "valid", "test")
 _CELLS = 10
 _INNER = 0.8  # of a cell is used, so that splits do not touch
-_TEMPO_CELL = 4  # [beats per minute]
+_TEMPO_CELL = 2  # [beats per minute]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     ),
     "voice": Instrument(
         "sung", 48, 79,
-        dict(slope=(-10, -7), attack=(0.03, 0.06), breath=(0.01, 0.04), vibrato=(25, 70),
+        dict(slope=(-7.5, -5), attack=(0.03, 0.06), breath=(0.01, 0.04), vibrato=(25, 70),
              rate=(4.8, 6.4), size=(0.95, 1.25), release=(0.02, 0.04)),
     ),
     "drums": Instrument(

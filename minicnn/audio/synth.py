@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
-from scipy.signal import oaconvolve
+from scipy.signal import bilinear, lfilter, oaconvolve
 
 from minicnn.audio import composition
 from minicnn.audio.clip import DRUMS, VOICE, Clip, Note, cents_between
@@ -102,9 +102,8 @@ class Corpus(Sequence[Clip]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self.size))]
         piece, rng = self._write(index)
-        if self.player is not None:
-            return self.player(piece, self.split, self.sample_rate, rng=rng)
-        return play(piece, self.split, self.sample_rate, room=self.name not in _DRY, rng=rng)
+        player, room = self.player or play, self.name not in _DRY
+        return player(piece, self.split, self.sample_rate, room=room, rng=rng)
 
     def piece(self, index: int) -> Piece:
         """Return what is played in a clip, without playing it."""
@@ -209,11 +208,8 @@ def play(
         for first, samples in _sounds(played, made[part], sample_rate, rng):
             _add(mix, first, samples)
         notes += played
-    if room:
-        mix = _reverberated(mix, sample_rate, rng) * _dynamics(n, sample_rate, rng)
-    mix += 10 ** rng.uniform(-4.5, -3) * rng.standard_normal(n)  # no recording is silent
     return Clip(
-        samples=finished(mix, rng),
+        samples=recorded(mix, sample_rate, room, rng),
         sample_rate=sample_rate,
         notes=tuple(sorted(notes, key=lambda note: (note.start, note.part, note.pitch))),
         tempo=piece.tempo,
@@ -224,9 +220,29 @@ def play(
     )
 
 
-def finished(mix, rng) -> np.ndarray:
-    """Return samples at a level that is drawn, their peak 0.1 to 0.95, in float32."""
+def recorded(mix, sample_rate: int, room: bool, rng) -> np.ndarray:
+    """Return what a recording of the mix is like.
+
+    Parameters
+    ----------
+    mix : ndarray, shape (n,)
+    sample_rate : int [Hz]
+    room : bool
+        Whether there is reverberation, and louder and softer passages.
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        With the slopes of a microphone and some noise, at any level: the peak is 0.1 to 0.95.
+    """
+    if room:
+        mix = _reverberated(mix, sample_rate, rng) * _dynamics(len(mix), sample_rate, rng)
+    mix = _coloured(mix, sample_rate, rng)
     peak = max(np.abs(mix).max(initial=0), 1e-9)
+    # No recording is silent; 60 to 80 dB are below the peak.
+    mix = mix + peak * 10 ** rng.uniform(-4, -3) * rng.standard_normal(len(mix))
+    peak = np.abs(mix).max(initial=0)
     return (mix * (10 ** rng.uniform(-1, np.log10(0.95)) / peak)).astype(np.float32)
 
 
@@ -292,6 +308,18 @@ def _reverberated(mix, sample_rate, rng):
     tail *= wet / np.sqrt((tail**2).sum())
     tail[0] = 1
     return oaconvolve(mix, tail)[: len(mix)]
+
+
+def _coloured(mix, sample_rate, rng):
+    """Return the mix as some microphone hears it: two gentle slopes, by 9 dB at most.
+
+    Without it the mean spectrum alone would tell the instruments apart.
+    """
+    for lowest, highest in ((150, 600), (1000, 4000)):
+        corner = 2 * np.pi * np.exp(rng.uniform(np.log(lowest), np.log(highest)))
+        gain = 10 ** (rng.uniform(-9, 9) / 20)
+        mix = lfilter(*bilinear([1, corner * gain], [1, corner], sample_rate), mix)
+    return mix
 
 
 def _dynamics(n, sample_rate, rng):
