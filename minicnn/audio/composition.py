@@ -84,7 +84,7 @@ STYLES: dict[str, Style] = {
         (0.25, 0.5, 0.5, 1), minor=0.8,
     ),
     "folk": Style(
-        (88, 124), ("happy",), ("flute", "violin", "guitar", VOICE), ("guitar",),
+        (88, 124), (), ("flute", "violin", "guitar", VOICE), ("guitar",),
         tuple((b, 0.5) for b in _EIGHTHS), ((0, 2, 0), (2, 2, 2)),
         {"shaker": _EIGHTHS}, (0.5, 0.5, 1), minor=0.2, broken=True,
     ),
@@ -96,7 +96,7 @@ STYLES: dict[str, Style] = {
         sevenths=True,
     ),
     "march": Style(
-        (96, 124), ("happy",), ("trumpet", "clarinet", "flute"), ("organ", "piano"),
+        (96, 124), (), ("trumpet", "clarinet", "flute"), ("organ", "piano"),
         ((1, 0.4), (3, 0.4)), ((0, 0.6, 0), (2, 0.6, 2)),
         {"kick": (0, 2), "snare": (1, 2.75, 3, 3.25, 3.5)}, (0.5, 0.75, 0.25, 1), minor=0.1,
     ),
@@ -106,7 +106,7 @@ STYLES: dict[str, Style] = {
         {"kick": (0, 2, 2.5), "snare": (1, 3), "hat": _EIGHTHS}, (0.5, 0.5, 1, 1.5), minor=0.6,
     ),
     "waltz": Style(
-        (120, 176), ("happy",), ("violin", "clarinet", "piano", "flute"), ("piano", "guitar"),
+        (120, 176), (), ("violin", "clarinet", "piano", "flute"), ("piano", "guitar"),
         ((1, 0.6), (2, 0.6)), ((0, 0.9, 0),), {}, (0.5, 1, 1, 2), beats=3, minor=0.3,
     ),
 }  # fmt: skip
@@ -142,6 +142,7 @@ class _Band:
     progression: tuple[int, ...]
     tuning: float  # [semitones]
     begin: float  # when the first bar does [s]
+    mood: str  # "happy", "sad" or ""
     rng: np.random.Generator
     notes: list[Note] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
@@ -163,6 +164,7 @@ class _Band:
             progression=_PROGRESSIONS[rng.integers(len(_PROGRESSIONS))],
             tuning=rng.uniform(-0.5, 0.5),
             begin=rng.uniform(0.02, 0.3),
+            mood=mood,
             rng=rng,
         )
 
@@ -249,13 +251,13 @@ class _Band:
 
     def melody(self, part: int, first: int, last: int, loudness: float, touch: float) -> None:
         """Write a melody from bar `first` to before bar `last`; `touch` 1 leaves no gaps."""
-        instrument = self.parts[part]
-        low, high = _register(instrument, self.rng)
+        low, high = _register(self.parts[part], self.mood, self.rng)
+        lengths = np.array(self.style.lengths) * {"sad": 2.0, "happy": 0.5}.get(self.mood, 1.0)
         position = self.rng.integers(len(self._scale_within(low, high)))
         bounds: list[tuple[float, float, int]] = []
         beat, end = 0.0, self.style.beats * (last - first)
         while beat < end:
-            length = float(min(self.rng.choice(self.style.lengths), end - beat))
+            length = float(min(self.rng.choice(lengths), end - beat))
             bar, within = first + int(beat // self.style.beats), beat % self.style.beats
             if beat == 0 or self.rng.random() > 0.12:
                 degree = self.progression[bar % len(self.progression)]
@@ -350,8 +352,11 @@ def songs(index: int, seconds: float, split: str, rng) -> Piece:
         end = min(bar + max(round(rng.uniform(2, 5) / band.bar), 1), band.bars)
         who = rng.choice([voice, lead, -1], p=[0.6, 0.25, 0.15])
         if who >= 0:
-            band.melody(int(who), bar, end, rng.uniform(0.7, 1.3), 1.0 if who == voice else 0.9)
-        _level(band, bar, end, rng.uniform(0.8, 1.3) * (1.6 if who < 0 else 1.0))
+            sings = who == voice
+            loudness = rng.uniform(0.5, 1.0) if sings else rng.uniform(0.8, 1.4)
+            band.melody(int(who), bar, end, loudness, 1.0 if sings else 0.9)
+        # Without a voice all others are louder: or the level alone would tell when it is there.
+        _level(band, bar, end, rng.uniform(0.8, 1.3) * {voice: 1.0, lead: 1.3}.get(int(who), 1.9))
         bar = end
     heard = VOICE if any(note.instrument == VOICE for note in band.notes) else instrument
     return band.piece(name, heard, style.moods)
@@ -374,21 +379,24 @@ def instruments(index: int, seconds: float, split: str, rng) -> Piece:
 
 
 def tagged(index: int, seconds: float, split: str, rng) -> Piece:
-    """Write a piece of each style in turn, in a mood of its own or that of the style."""
+    """Write a piece of each style in turn, some of them happy or sad.
+
+    Happy is major, the faster tempos of the style, a high melody of short notes; sad is minor, the
+    slower ones, a low melody of long notes, and soft drums.
+    """
     name = list(STYLES)[index % len(STYLES)]
     style = STYLES[name]
-    mood = str(rng.choice(["happy", "sad", ""], p=[0.25, 0.3, 0.45]))
+    mood = str(rng.choice(["happy", "sad", ""], p=[0.35, 0.35, 0.3]))
     band = _Band.of(style, split, seconds, rng, mood=mood)
     lead = str(rng.choice(style.lead))
-    touch = {"sad": 1.0, "happy": 0.6}.get(mood) or _touch(lead, rng)
+    touch = {"sad": 1.0, "happy": 0.5}.get(mood) or _touch(lead, rng)
     band.melody(band.join(lead), 0, band.bars, rng.uniform(0.7, 1.1), touch)
     band.chords(str(rng.choice(style.chords)), 0.5 if name == "rock" else 0.35)
     if rng.random() < 0.85:
         band.bass()
     if style.drums and rng.random() < 0.9:
-        band.drums(0.4 if "calm" in style.moods else 0.8)
-    moods = [tag for tag in style.moods if tag not in ("happy", "sad")] if mood else style.moods
-    return band.piece(name, lead, [*moods, mood])
+        band.drums(0.3 if mood == "sad" or "calm" in style.moods else 0.8)
+    return band.piece(name, lead, [*style.moods, mood])
 
 
 def example(seconds: float, split: str, rng) -> Piece:
@@ -407,11 +415,13 @@ def example(seconds: float, split: str, rng) -> Piece:
     return band.piece("ballad", "violin", style.moods)
 
 
-def _register(instrument, rng):
+def _register(instrument, mood, rng):
     """Return the lowest and highest note of a melody: two octaves at most of what there is."""
     low, high = INSTRUMENTS[instrument].low, INSTRUMENTS[instrument].high
     span = min(int(rng.integers(12, 25)), high - low)
-    low = int(rng.integers(low, high - span + 1))
+    room = high - span - low
+    first, last = {"sad": (0.0, 0.3), "happy": (0.7, 1.0)}.get(mood, (0.0, 1.0))
+    low += round(room * rng.uniform(first, last))
     return low, low + span
 
 
