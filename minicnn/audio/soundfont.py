@@ -100,10 +100,7 @@ class Bank:
             If fluidsynth fails.
         """
         rng = generator(rng)
-        n = round(piece.seconds * sample_rate)
-        mix = np.zeros(n)
-        sound = self.render(piece.notes, piece.seconds, sample_rate)[:n]
-        mix[: len(sound)] = sound
+        mix = self.render(piece.notes, piece.seconds, sample_rate)
         late = [
             replace(note, start=note.start + self.delay(note.instrument)) for note in piece.notes
         ]
@@ -135,13 +132,19 @@ class Bank:
         Returns
         -------
         ndarray of float32, shape (n,)
-            At least so many seconds.
+            Exactly so many seconds: cut, or filled up with silence.
 
         Raises
         ------
         RuntimeError
             If fluidsynth fails.
+        ValueError
+            If it has no such sampling rate.
         """
+        if not 8000 <= sample_rate <= 96_000:
+            raise ValueError(
+                f"soundfont: sample_rate is {sample_rate} Hz; fluidsynth has 8000 to 96000"
+            )
         with tempfile.TemporaryDirectory() as folder:
             midi, wave = Path(folder, "piece.mid"), Path(folder, "piece.wav")
             midi.write_bytes(standard_midi(notes, seconds + 0.1))
@@ -155,7 +158,8 @@ class Bank:
                 raise RuntimeError(
                     f"soundfont: fluidsynth ended with {done.returncode} and said: {said}"
                 )
-            return _read(wave)
+            sound = _read(wave)[: round(seconds * sample_rate)]
+        return np.pad(sound, (0, round(seconds * sample_rate) - len(sound)))
 
 
 def corpus(
