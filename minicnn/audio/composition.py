@@ -13,109 +13,13 @@ import numpy as np
 
 from minicnn.audio.clip import DRUMS, VOICE, Note
 from minicnn.audio.instruments import INSTRUMENTS, hertz, tempos
+from minicnn.audio.style import SOLOISTS, STYLES, TAGS, Style
 
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
 _STRUCK = ("piano", "guitar", "vibraphone")
 _LAST = 0.06  # no note begins so shortly before the end [s]
-
-
-@dataclass(frozen=True)
-class Style:
-    """What pieces of a style have in common. Times are in beats from the start of a bar.
-
-    Attributes
-    ----------
-    tempo : (int, int) [beats per minute]
-    moods : tuple of str
-        Tags that all its pieces have.
-    lead, chords : tuple of str
-        The instruments that may play them.
-    chord_rhythm : tuple of (float, float)
-        When chords begin, and for how long they are held.
-    bass_rhythm : tuple of (float, float, int)
-        The same of the bass, and which note of the chord it plays.
-    drums : dict of str to tuple of float
-        When each drum is hit.
-    lengths : tuple of float
-        How long notes of the melody may be.
-    beats : int
-        In a bar.
-    minor : float
-        How probable a minor key is.
-    broken : bool
-        Whether the notes of a chord follow one another.
-    swing : float
-        How late every second half of a beat comes.
-    sevenths : bool
-        Whether chords have four notes.
-    """
-
-    tempo: tuple[int, int]
-    moods: tuple[str, ...]
-    lead: tuple[str, ...]
-    chords: tuple[str, ...]
-    chord_rhythm: tuple[tuple[float, float], ...]
-    bass_rhythm: tuple[tuple[float, float, int], ...]
-    drums: dict[str, tuple[float, ...]]
-    lengths: tuple[float, ...]
-    beats: int = 4
-    minor: float = 0.5
-    broken: bool = False
-    swing: float = 0.0
-    sevenths: bool = False
-
-
-_EIGHTHS = tuple(i / 2 for i in range(8))
-STYLES: dict[str, Style] = {
-    "ambient": Style(
-        (60, 80), ("calm",), ("flute", "violin", "vibraphone", VOICE), ("organ", "cello"),
-        ((0, 4),), ((0, 4, 0),), {}, (1, 2, 2, 3),
-    ),
-    "ballad": Style(
-        (64, 92), ("calm",), ("saxophone", "violin", "piano", VOICE, VOICE), ("piano", "guitar"),
-        tuple((b, 1.0) for b in range(4)), ((0, 2, 0), (2, 2, 2)),
-        {"kick": (0, 2.5), "snare": (1, 3), "hat": _EIGHTHS}, (0.5, 1, 1, 2), minor=0.7,
-    ),
-    "dance": Style(
-        (116, 140), ("energetic",), ("organ", "vibraphone", VOICE, VOICE), ("organ",),
-        ((0.5, 0.3), (1.5, 0.3), (2.5, 0.3), (3.5, 0.3)),
-        tuple((b, 0.4, 0) for b in _EIGHTHS),
-        {"kick": (0, 1, 2, 3), "clap": (1, 3), "open hat": (0.5, 1.5, 2.5, 3.5)},
-        (0.25, 0.5, 0.5, 1), minor=0.8,
-    ),
-    "folk": Style(
-        (88, 124), (), ("flute", "violin", "guitar", VOICE), ("guitar",),
-        tuple((b, 0.5) for b in _EIGHTHS), ((0, 2, 0), (2, 2, 2)),
-        {"shaker": _EIGHTHS}, (0.5, 0.5, 1), minor=0.2, broken=True,
-    ),
-    "jazz": Style(
-        (132, 184), (), ("saxophone", "trumpet", "clarinet", "vibraphone", "piano"),
-        ("piano", "guitar"), ((1.5, 0.4), (3, 0.6)),
-        ((0, 0.9, 0), (1, 0.9, 1), (2, 0.9, 2), (3, 0.9, 1)),
-        {"hat": (0, 1, 1.5, 2, 3, 3.5), "snare": (3.5,)}, (0.5, 0.5, 0.5, 1), swing=0.16,
-        sevenths=True,
-    ),
-    "march": Style(
-        (96, 124), (), ("trumpet", "clarinet", "flute"), ("organ", "piano"),
-        ((1, 0.4), (3, 0.4)), ((0, 0.6, 0), (2, 0.6, 2)),
-        {"kick": (0, 2), "snare": (1, 2.75, 3, 3.25, 3.5)}, (0.5, 0.75, 0.25, 1), minor=0.1,
-    ),
-    "rock": Style(
-        (112, 160), ("energetic",), ("distorted guitar", VOICE, VOICE), ("distorted guitar",),
-        ((0, 1.4), (1.5, 1.4), (3, 0.9)), tuple((b, 0.45, 0) for b in _EIGHTHS),
-        {"kick": (0, 2, 2.5), "snare": (1, 3), "hat": _EIGHTHS}, (0.5, 0.5, 1, 1.5), minor=0.6,
-    ),
-    "waltz": Style(
-        (120, 176), (), ("violin", "clarinet", "piano", "flute"), ("piano", "guitar"),
-        ((1, 0.6), (2, 0.6)), ((0, 0.9, 0),), {}, (0.5, 1, 1, 2), beats=3, minor=0.3,
-    ),
-}  # fmt: skip
+# Degrees of the scale, a bar each.
 _PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 0), (5, 3, 0, 4), (0, 3, 0, 4))
-TAGS: tuple[str, ...] = (
-    *STYLES,
-    "calm", "energetic", "happy", "sad",
-    *(name for name in INSTRUMENTS if name not in ("bass", "cello")),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,38 +155,38 @@ class _Band:
 
     def melody(self, part: int, first: int, last: int, loudness: float, touch: float) -> None:
         """Write a melody from bar `first` to before bar `last`; `touch` 1 leaves no gaps."""
-        low, high = _register(self.parts[part], self.mood, self.rng)
-        lengths = np.array(self.style.lengths) * {"sad": 2.0, "happy": 0.5}.get(self.mood, 1.0)
-        position = self.rng.integers(len(self._scale_within(low, high)))
-        bounds: list[tuple[float, float, int]] = []
-        beat, end = 0.0, self.style.beats * (last - first)
-        while beat < end:
-            length = float(min(self.rng.choice(lengths), end - beat))
-            bar, within = first + int(beat // self.style.beats), beat % self.style.beats
-            if beat == 0 or self.rng.random() > 0.12:
-                degree = self.progression[bar % len(self.progression)]
-                scale = self._scale_within(low, high)
-                position = np.clip(position + self.rng.integers(-2, 3), 0, len(scale) - 1)
-                if within % 1 == 0:  # on the beat a note of the chord
-                    harmony = {(self.key + self.scale[(degree + s) % 7]) % 12 for s in (0, 2, 4)}
-                    position = min(
-                        (i for i, midi in enumerate(scale) if midi % 12 in harmony),
-                        key=lambda i: abs(i - position),
-                        default=position,
-                    )
-                bounds.append((self.time(bar, within), length * 60 / self.tempo, scale[position]))
-            beat += length
-        for i, (start, length, midi) in enumerate(bounds):
-            following = bounds[i + 1][0] if i + 1 < len(bounds) else np.inf
-            tied = following - start < length + 0.05
-            held = following - start if tied and touch == 1 else min(
-                touch * length, following - start - 0.01
-            )  # fmt: skip
+        line = self._line(first, last, *_register(self.parts[part], self.mood, self.rng))
+        for i, (start, length, midi) in enumerate(line):
+            room = line[i + 1][0] - start if i + 1 < len(line) else np.inf
+            tied = touch == 1 and room < length + 0.05
+            held = room if tied else min(touch * length, room - 0.01)
             self.play(part, start, held, midi, loudness)
 
-    def _scale_within(self, low, high):
-        inside = [midi for midi in range(low, high + 1) if (midi - self.key) % 12 in self.scale]
-        return inside or [low]
+    def _line(self, first, last, low, high):
+        """Return start [s], length [s] and pitch of notes that walk up and down the scale."""
+        scale = [m for m in range(low, high + 1) if (m - self.key) % 12 in self.scale] or [low]
+        lengths = np.array(self.style.lengths) * {"sad": 2.0, "happy": 0.5}.get(self.mood, 1.0)
+        position = int(self.rng.integers(len(scale)))
+        line: list[tuple[float, float, int]] = []
+        beat, end = 0.0, float(self.style.beats * (last - first))
+        while beat < end:
+            length = min(float(self.rng.choice(lengths)), end - beat)
+            if beat == 0 or self.rng.random() > 0.12:  # else a rest
+                bar, within = first + int(beat // self.style.beats), beat % self.style.beats
+                step = position + int(self.rng.integers(-2, 3))
+                position = min(max(step, 0), len(scale) - 1)
+                if within % 1 == 0:
+                    position = self._in_harmony(scale, position, bar)
+                line.append((self.time(bar, within), length * 60 / self.tempo, scale[position]))
+            beat += length
+        return line
+
+    def _in_harmony(self, scale, position, bar):
+        """Return the nearest position in the scale that belongs to the chord of a bar."""
+        degree = self.progression[bar % len(self.progression)]
+        chord = {(self.key + self.scale[(degree + step) % 7]) % 12 for step in (0, 2, 4)}
+        fitting = (i for i, midi in enumerate(scale) if midi % 12 in chord)
+        return min(fitting, key=lambda i: abs(i - position), default=position)
 
     def piece(self, style: str = "", instrument: str = "", moods: Sequence[str] = ()) -> Piece:
         """Return what was written."""
@@ -360,12 +264,6 @@ def songs(index: int, seconds: float, split: str, rng) -> Piece:
         bar = end
     heard = VOICE if any(note.instrument == VOICE for note in band.notes) else instrument
     return band.piece(name, heard, style.moods)
-
-
-# The eight classes of the paper of the pitch spiral.
-SOLOISTS = (
-    "clarinet", "distorted guitar", VOICE, "flute", "piano", "saxophone", "trumpet", "violin",
-)  # fmt: skip
 
 
 def instruments(index: int, seconds: float, split: str, rng) -> Piece:

@@ -274,11 +274,9 @@ def _read(path) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _delays(path: str) -> dict[str, float]:
-    """Return how long each instrument of a bank takes until it is heard: the median of 3 pitches.
-
-    One rendering for all, with a second and a half for each note.
-    """
-    notes, rate, room = [], 22050, 1.5
+    """Return how long each instrument of a bank takes until it is heard, over three pitches."""
+    notes: list[Note] = []
+    rate, room = 22050, 1.5  # a second and a half for each note
     for part, name in enumerate(PROGRAMS):
         low, high = INSTRUMENTS[name].low, INSTRUMENTS[name].high
         for share in (0.3, 0.5, 0.7):

@@ -19,16 +19,18 @@ from scipy.signal import bilinear, lfilter, oaconvolve
 
 from minicnn.audio import composition
 from minicnn.audio.clip import DRUMS, VOICE, Clip, Note, cents_between
-from minicnn.audio.composition import TAGS, Piece
+from minicnn.audio.composition import Piece
 from minicnn.audio.drums import DRUMS as _DRUMS
 from minicnn.audio.drums import hit
-from minicnn.audio.instruments import INSTRUMENTS, SPLITS, Timbre, check_split, timbre
+from minicnn.audio.instruments import SPLITS, Timbre, check_split, timbre
+from minicnn.audio.style import SOLOISTS, STYLES, TAGS
 from minicnn.audio.tone import sounding, tone
 from minicnn.audio.voice import sing
 from minicnn.rng import generator
 
 __all__ = [
-    "CORPORA", "TAGS", "Clip", "Corpus", "Note", "Piece", "corpus", "example", "play",
+    "CORPORA", "SOLOISTS", "STYLES", "TAGS", "Clip", "Corpus", "Note", "Piece", "corpus",
+    "example", "play",
 ]  # fmt: skip
 
 # What writes the pieces of a corpus, and how long they are if nothing else is asked for [s].
@@ -256,7 +258,7 @@ def _dressed(notes: list[Note], of: Timbre, rng) -> list[Note]:
             note = replace(note, vibrato=(depth, rate, rng.uniform(0, 2 * np.pi)))
         before = played[-1] if played else None
         if of.instrument == VOICE and before and note.start - before.stop < 1e-6:
-            came_from = cents_between(note.pitch, before.f0(note.start))
+            came_from = cents_between(note.pitch, float(before.f0(note.start)))
             note = replace(note, glide=(came_from, rng.uniform(0.04, 0.12)))
         elif of.instrument == VOICE:  # the first note of a breath is found from below
             note = replace(note, glide=(-rng.uniform(0, 120), rng.uniform(0.05, 0.12)))
@@ -334,10 +336,3 @@ def _check_sound(function, seconds, sample_rate):
         raise ValueError(f"{function}: seconds is {seconds}; it must be 0.1 to 3600")
     if not 8000 <= sample_rate <= 192_000:
         raise ValueError(f"{function}: sample_rate is {sample_rate} Hz; it must be 8000 to 192000")
-
-
-def instruments_of(corpus_name: str) -> tuple[str, ...]:
-    """Return the classes of a corpus: the instruments that lead, in the order of the labels."""
-    if corpus_name == "instruments":
-        return composition.SOLOISTS
-    return tuple(name for name in INSTRUMENTS if name != DRUMS)

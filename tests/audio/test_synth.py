@@ -13,7 +13,7 @@ from scipy.signal import get_window
 
 import minicnn as mc
 from minicnn import data, models
-from minicnn.audio import composition, drums, instruments, synth, tone, voice
+from minicnn.audio import drums, instruments, synth, tone, voice
 from minicnn.audio.clip import Note
 
 RATE = 22050
@@ -197,7 +197,7 @@ def test_no_test_tempo_and_no_test_timbre_occurs_in_the_training_clips(name):
 
 
 def test_every_style_has_tempos_for_every_split_also_in_a_mood():
-    for style in composition.STYLES.values():
+    for style in synth.STYLES.values():
         low, high = style.tempo
         for bounds in ((low, (low + high) // 2), ((low + high) // 2, high)):
             assert all(len(instruments.tempos(*bounds, s)) for s in instruments.SPLITS)
@@ -361,7 +361,7 @@ def test_voice_is_not_told_by_level():
 def test_soloists_come_in_turn():
     solos = synth.corpus("instruments", size=16, rng=0)
     counts = Counter(solos.piece(i).instrument for i in range(16))
-    assert counts == dict.fromkeys(composition.SOLOISTS, 2)
+    assert counts == dict.fromkeys(synth.SOLOISTS, 2)
     for i in range(16):
         assert {note.instrument for note in solos.piece(i).notes} == {solos.piece(i).instrument}
 
