@@ -167,7 +167,7 @@ class Clip:
         frames = np.sort(self.f0(frame_rate, n_frames).T, axis=1)
         return [frame[frame > 0] for frame in frames]
 
-    def segments(self, instrument: str = VOICE, gap: float = 0.2) -> np.ndarray:
+    def segments(self, instrument: str = VOICE, gap: float = 0.3) -> np.ndarray:
         """Return when an instrument is heard: by default, the voice.
 
         Parameters

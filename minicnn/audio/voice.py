@@ -77,7 +77,7 @@ def sing(notes: Sequence[Note], timbre: Timbre, sample_rate: int, *, rng) -> tup
     loud, hiss = _articulation(notes, starts, at, consonant)
     loud *= envelope(at, breath, timbre)
     y = rotating_sum(phase_of(f0, sample_rate), levels * loud[:, None])
-    air = timbre["breath"] * loud + 0.12 * hiss * envelope(at, breath, timbre)
+    air = timbre["breath"] * loud + 0.25 * hiss * envelope(at, breath, timbre)
     low = min(2500.0, 0.3 * sample_rate)
     noise = sosfilt(butter(1, low, "high", fs=sample_rate, output="sos"), rng.normal(size=len(y)))
     return first, y + noise * np.interp(times, at, air)
@@ -98,12 +98,13 @@ def throat(frequency, formants) -> np.ndarray:
 
 
 def _formants(starts, at, timbre, rng):
-    """Return the formants at times, shape (n, 5): a vowel for each note, and smoothly between."""
+    """Return the formants at times, shape (n, 5): each note goes from a vowel to another or not."""
     table = np.array([[*vowel, *_HIGHER] for vowel in VOWELS.values()]) * timbre["size"]
-    chosen = rng.integers(len(table), size=len(starts))
-    middle = np.repeat(starts[1:], 2) + np.tile([0, _CHANGE], len(starts) - 1)
-    points = np.concatenate([[at[0] - 1], middle, [at[-1] + 1]])
-    vowels = np.repeat(table[chosen], 2, axis=0)
+    begin, other = rng.integers(len(table), size=(2, len(starts)))
+    end = np.where(rng.random(len(starts)) < 0.4, other, begin)
+    changes = np.repeat(starts[1:], 2) + np.tile([0, _CHANGE], len(starts) - 1)
+    points = np.concatenate([[at[0] - _CHANGE], changes, [at[-1] + _CHANGE]])
+    vowels = table[np.stack([begin, end], axis=1).ravel()]
     return np.stack([np.interp(at, points, formant) for formant in vowels.T], axis=1)
 
 
