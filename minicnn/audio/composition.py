@@ -165,7 +165,8 @@ class _Band:
     def _line(self, first, last, low, high):
         """Return start [s], length [s] and pitch of notes that walk up and down the scale."""
         scale = [m for m in range(low, high + 1) if (m - self.key) % 12 in self.scale] or [low]
-        lengths = np.array(self.style.lengths) * {"sad": 2.0, "happy": 0.5}.get(self.mood, 1.0)
+        factor = {"sad": 2.0, "happy": 0.5}.get(self.mood, 1.0)
+        lengths = np.maximum(factor * np.array(self.style.lengths), 0.25)
         position = int(self.rng.integers(len(scale)))
         line: list[tuple[float, float, int]] = []
         beat, end = 0.0, float(self.style.beats * (last - first))

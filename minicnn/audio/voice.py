@@ -102,7 +102,8 @@ def _formants(starts, at, timbre, rng):
     table = np.array([[*vowel, *_HIGHER] for vowel in VOWELS.values()]) * timbre["size"]
     begin, other = rng.integers(len(table), size=(2, len(starts)))
     end = np.where(rng.random(len(starts)) < 0.4, other, begin)
-    changes = np.repeat(starts[1:], 2) + np.tile([0, _CHANGE], len(starts) - 1)
+    time = np.minimum(_CHANGE, 0.5 * np.diff(starts, append=at[-1]))  # a short note has less
+    changes = np.stack([starts, starts + time], axis=1).ravel()[2:]
     points = np.concatenate([[at[0] - _CHANGE], changes, [at[-1] + _CHANGE]])
     vowels = table[np.stack([begin, end], axis=1).ravel()]
     return np.stack([np.interp(at, points, formant) for formant in vowels.T], axis=1)
