@@ -115,7 +115,7 @@ class Sometimes(Augmentation):
     p: float = 0.5
 
     def __post_init__(self):
-        _within("Sometimes", "p", self.p, 0, 1)
+        check_range(self, "p", self.p, 0, 1)
 
     def _apply(self, parts, rng):
         if rng.random() < self.p:

@@ -1,0 +1,487 @@
+"""Networks over sounds of any length, in memory that does not grow with it.
+
+A sound, a file or samples, is read in small blocks, mixed to one channel and resampled on the way.
+What a network hears of it at once is a window. Windows give either
+
+- one answer each, as networks for clips do: at the middle of the window; the answers may be pooled
+  to one for all of the sound; or
+- one answer per frame, as networks for pitch, onsets or a voice do, with `frame`. Windows that
+  overlap are averaged. With `context` a window hears more than it answers for: if that reaches as
+  far as front end and network do, nothing tells where one window ended and the next began.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from minicnn import kernels
+from minicnn.autograd import Tensor, no_grad
+from minicnn.nn.module import Module
+
+BLOCK = 1 << 16  # samples that are read at once: 256 KB
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says, and when.
+
+    Attributes
+    ----------
+    times : ndarray, shape (n,) [s]
+        The middles of the windows, or the frames; from the first sample on.
+    values : ndarray, shape (n, ...)
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+
+    def pool(self, how: str = "mean") -> np.ndarray:
+        """Return one answer for all of the sound, shape (...).
+
+        Parameters
+        ----------
+        how : "mean" or "max"
+            The mean over time, or the largest of each value.
+
+        Raises
+        ------
+        ValueError
+            If it is neither of the two.
+        """
+        if how not in ("mean", "max"):
+            raise ValueError(f"pool: how is {how!r}; it takes 'mean' or 'max'")
+        return getattr(self.values, how)(axis=0)
+
+
+def predict(model: Module | Callable, sound: Any, sample_rate: float | None = None, **options):
+    """Return what a network says about a sound of any length.
+
+    Parameters
+    ----------
+    model : Module or callable
+        A module runs in evaluation mode, without gradients, on the device of its weights; its mode
+        is restored.
+    sound : path-like, or array of float, shape (n,)
+    sample_rate : float, optional [Hz]
+        Of samples; by default the network's own. A file knows its own.
+    **options
+        Those of `pieces`.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError, ModuleNotFoundError
+        As `pieces` does.
+    """
+    found = list(pieces(model, sound, sample_rate, **options))
+    times = np.concatenate([piece.times for piece in found])
+    return Prediction(times, np.concatenate([piece.values for piece in found]))
+
+
+def pieces(
+    model: Module | Callable,
+    sound: Any,
+    sample_rate: float | None = None,
+    *,
+    window: int,
+    hop: int | None = None,
+    frame: int | None = None,
+    context: int = 0,
+    front_end: Callable | None = None,
+    call: Callable | None = None,
+    time_axis: int = 0,
+    activation: Callable | None = None,
+    decode: Callable | None = None,
+    batch_size: int = 32,
+    rate: float | None = None,
+    progress: bool = False,
+) -> Iterator[Prediction]:
+    """Yield what `predict` returns, piece by piece, as soon as it is known.
+
+    All lengths are samples at the network's rate. Windows begin every `hop` samples from the first
+    one on.
+
+    Without `frame`, each window is whole. Where the sound ends within a window, that one is moved
+    back so that it ends with the sound; if there is only one, silence is appended.
+
+    With `frame`, there is an answer at every multiple of `frame` from the first sample to the
+    last: 1 + n // frame of them, as many as centred frames. A window answers from its beginning to
+    the next one's, or to its end where they overlap; there answers are averaged, with weights that
+    fall evenly from the middle of a window to its ends. The last window is the first one that
+    reaches the end of the sound, and is as long as what is left. What a front end assumes before
+    the first sample and after the last one of a window is heard only where the sound itself begins
+    and ends, if `context` is as long as front end and network can hear.
+
+    Parameters
+    ----------
+    model : Module or callable
+    sound : path-like, or array of float, shape (n,)
+    sample_rate : float, optional [Hz]
+        Of samples; by default the network's own.
+    window : int [samples]
+    hop : int, optional [samples]
+        By default the window: no overlap.
+    frame : int, optional [samples]
+        From answer to answer; window, hop and context are multiples of it. By default each window
+        has one answer.
+    context : int [samples]
+        Heard on both sides of a window and not answered for.
+    front_end : callable, optional
+        From samples (m,) to the network's input, batch axis included; such as
+        `functools.partial(audio.features, model, sample_rate=model.sample_rate)`. Without `frame`
+        that is one input per window; with it, inputs whose outputs are 1 + m // frame frames. By
+        default samples go in as they are, (1, 1, m).
+    call : callable, optional
+        What to call in place of the model itself: `model.slide`.
+    time_axis : int
+        The axis of the outputs on which the frames are: 0, one row each, or -1, the last one of a
+        single output, as `slide` and deep salience have it.
+    activation : callable, optional
+        From outputs to probabilities, before anything is averaged: `ops.sigmoid`.
+    decode : callable, optional
+        From finished values (k, ...) to what is kept of them, (k, ...): for long sounds, whose
+        values alone fill the memory.
+    batch_size : int
+        How many inputs the network gets at once.
+    rate : float, optional [Hz]
+        The network's; by default `model.sample_rate`.
+    progress : bool
+        Whether to show a progress bar.
+
+    Yields
+    ------
+    Prediction
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no sound file, or one that is cut off, or holds no samples or some that are not
+        finite; if a length or a shape does not fit.
+    TypeError
+        If samples are no floats.
+    ModuleNotFoundError
+        If soundfile, or soxr where it is needed, is not installed.
+    """
+    hop = window if hop is None else hop
+    rate = getattr(model, "sample_rate", None) if rate is None else rate
+    _check_lengths(window, hop, frame, context, batch_size, rate)
+    network = _Network(model, call, activation, batch_size)
+    front_end = _as_it_is if front_end is None else front_end
+    samples = stream(sound, sample_rate, rate, progress=progress)
+    if frame is None:
+        found = _clips(network, samples, window, hop, front_end)
+    else:
+        parts = _frames(network, samples, window, hop, frame, context, front_end, time_axis)
+        found = _averaged(parts, hop // frame, overlap=hop < window, frame=frame)
+    for middles, values in found:
+        yield Prediction(middles / rate, values if decode is None else np.asarray(decode(values)))
+
+
+def _check_lengths(window, hop, frame, context, batch_size, rate):
+    """Raise unless lengths are whole numbers and fit one another."""
+    lengths = {"window": window, "hop": hop, "frame": frame, "batch_size": batch_size}
+    for name, value in lengths.items():
+        if value is None and name == "frame":
+            continue
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"windows: {name} is {value!r}; it is a whole number >= 1")
+    if not isinstance(context, (int, np.integer)) or context < 0:
+        raise ValueError(f"windows: context is {context!r}; it is a whole number >= 0")
+    if rate is None or not 0 < rate < math.inf:
+        raise ValueError(f"windows: rate is {rate}; it takes the network's sample rate [Hz]")
+    if frame is None:
+        if context:
+            raise ValueError(f"windows: context is {context}, which takes a frame as well")
+        return
+    if window % frame or hop % frame or context % frame or hop > window:
+        raise ValueError(
+            f"windows: window {window}, hop {hop} and context {context} must be multiples of "
+            f"frame {frame}, and hop at most window"
+        )
+
+
+def _as_it_is(samples):
+    return samples[None, None]
+
+
+class _Network:
+    """A model, and how it is called."""
+
+    def __init__(self, model, call, activation, batch_size):
+        self.model, self.batch_size = model, batch_size
+        self.call = model if call is None else call
+        self.activation = activation
+
+    def __call__(self, inputs):
+        """Return the outputs of inputs, in batches of limited size."""
+        step = self.batch_size
+        parts = [inputs[i : i + step] for i in range(0, len(inputs), step)]
+        return np.concatenate([self._run(part) for part in parts])
+
+    def _run(self, inputs):
+        # Not around a generator's loop: between its pieces the model belongs to the caller.
+        with _evaluating(self.model), no_grad():
+            outputs = self.call(Tensor(kernels.to(np.asarray(inputs), _device(self.model))))
+            outputs = outputs if self.activation is None else self.activation(outputs)
+        return outputs.numpy() if isinstance(outputs, Tensor) else np.asarray(outputs)
+
+
+@contextlib.contextmanager
+def _evaluating(model):
+    """Put a module and all below it into evaluation mode, and back."""
+    modules = list(model.modules()) if isinstance(model, Module) else []
+    modes = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def _device(model):
+    weight = next(model.parameters(), None) if isinstance(model, Module) else None
+    return "cpu" if weight is None or isinstance(weight.data, np.ndarray) else "cuda"
+
+
+def _clips(network, samples, window, hop, front_end):
+    """Yield the middles of whole windows and their answers, a batch at a time."""
+    middles, inputs = [], []
+    for start, heard in _whole(samples, window, hop):
+        x = front_end(heard)
+        if len(x) != 1:
+            raise ValueError(
+                f"windows: the front end makes {len(x)} inputs of a window of {window} samples; "
+                "without frame it is one"
+            )
+        middles.append(start + window / 2)
+        inputs.append(x)
+        if len(inputs) == network.batch_size:
+            yield np.array(middles), network(np.concatenate(inputs))
+            middles, inputs = [], []
+    if inputs:
+        yield np.array(middles), network(np.concatenate(inputs))
+
+
+def _whole(samples, window, hop):
+    """Yield where windows begin, and their samples."""
+    held = _Held(samples)
+    start = 0
+    while held.reaches(start + window):
+        yield start, held.part(start, start + window)
+        start += hop
+        held.forget(start - window)  # what the last one may need
+    n = held.stop
+    if start < n and start - hop + window < n or not start:
+        first = max(n - window, 0)
+        rest = held.part(first, n)
+        yield first, np.pad(rest, (0, window - len(rest)))
+
+
+def _frames(network, samples, window, hop, frame, context, front_end, time_axis):
+    """Yield the first row of each window and its rows."""
+    held = _Held(samples)
+    start, last = 0, False
+    while not last:
+        held.reaches(start + window + max(context, 1))
+        last = held.stop <= start + window
+        first = max(start - context, 0)
+        heard = held.part(first, start + window + context)
+        rows = _rows(network(front_end(heard)), time_axis)
+        if len(rows) != 1 + len(heard) // frame:
+            raise ValueError(
+                f"windows: {len(heard)} samples became {len(rows)} frames; every {frame} samples "
+                f"make {1 + len(heard) // frame}"
+            )
+        skipped = (start - first) // frame
+        yield start // frame, rows[skipped:] if last else rows[skipped:][: window // frame]
+        start += hop
+        held.forget(start - context)
+
+
+def _rows(outputs, time_axis):
+    """Return outputs with time first."""
+    if time_axis == 0:
+        return outputs
+    if len(outputs) != 1:
+        raise ValueError(
+            f"windows: there are {len(outputs)} outputs; with time_axis {time_axis} it is one"
+        )
+    return np.moveaxis(outputs, time_axis, 1)[0]
+
+
+def _averaged(parts, hop, *, overlap, frame):
+    """Yield the places [samples] and means of rows that no later window answers for."""
+    sums = weights = np.zeros(0)
+    begin = 0
+    for first, rows in parts:
+        done = first - begin
+        if len(sums):
+            yield np.arange(begin, first) * frame, sums[:done] / weights[:done]
+        length = len(rows)
+        middle = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1))
+        weight = (middle if overlap else np.ones(length)).astype(rows.dtype)
+        weight = weight.reshape(length, *[1] * (rows.ndim - 1))
+        rows = rows * weight
+        rows[: len(sums) - done] += sums[done:]
+        weight[: len(weights) - done] += weights[done:]
+        sums, weights, begin = rows, weight, first
+    yield np.arange(begin, begin + len(sums)) * frame, sums / weights
+
+
+class _Held:
+    """The samples of a stream that may still be asked for."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+        self.start = self.stop = 0
+        self.samples = np.zeros(0, np.float32)
+
+    def reaches(self, stop):
+        """Read on until here, and return whether the stream goes so far."""
+        new = []
+        while self.stop < stop and (block := next(self.blocks, None)) is not None:
+            new.append(block)
+            self.stop += len(block)
+        self.samples = np.concatenate([self.samples, *new]) if new else self.samples
+        return self.stop >= stop
+
+    def part(self, start, stop):
+        """Return samples from here to there, or to the end."""
+        return self.samples[start - self.start : stop - self.start]
+
+    def forget(self, before):
+        """Let go of the samples before this one."""
+        if before > self.start:
+            self.samples = self.samples[before - self.start :]
+            self.start = before
+
+
+def stream(
+    sound: Any,
+    sample_rate: float | None = None,
+    rate: float | None = None,
+    *,
+    progress: bool = False,
+) -> Iterator[np.ndarray]:
+    """Yield a sound block by block: one channel, at one rate.
+
+    Together the blocks are what reading and resampling all at once gives, to rounding.
+
+    Parameters
+    ----------
+    sound : path-like, or array of float, shape (n,)
+    sample_rate : float, optional [Hz]
+        Of samples; by default `rate`. A file knows its own.
+    rate : float, optional [Hz]
+        To be resampled to, by soxr at its high quality; by default the sound's own.
+    progress : bool
+        Whether to show a progress bar.
+
+    Yields
+    ------
+    ndarray of float32, shape (m,)
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError, ModuleNotFoundError
+        As `pieces` does.
+    """
+    with contextlib.ExitStack() as stack:
+        if isinstance(sound, (str, os.PathLike)):
+            name = repr(os.fspath(sound))
+            file = stack.enter_context(_opened(sound))
+            own, declared = file.samplerate, file.frames
+            blocks = (b.mean(axis=1) for b in file.blocks(BLOCK, dtype="float32", always_2d=True))
+        else:
+            name, samples = "the samples", _one_channel(sound)
+            own, declared = rate if sample_rate is None else sample_rate, len(samples)
+            blocks = (samples[i : i + BLOCK] for i in range(0, declared, BLOCK))
+        seconds = declared / own if own else None
+        bar = stack.enter_context(tqdm(total=seconds, unit="s", disable=not progress))
+        blocks = _checked(blocks, name, declared)
+        for block in _resampled(blocks, own, own if rate is None else rate):
+            yield block
+            bar.update(len(block) / (rate or own or 1))
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Open a sound file; raise if there is none, and name it if it cannot be read to its end."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"windows: there is no file {os.fspath(path)!r}")
+    soundfile = _needed("soundfile")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"windows: {os.fspath(path)!r} is no whole sound file: {error.error_string}"
+        ) from None
+
+
+def _one_channel(samples):
+    samples = np.asarray(samples)
+    if samples.dtype.kind != "f":
+        raise TypeError(f"windows: samples are {samples.dtype}; floats are taken")
+    if samples.ndim != 1:
+        raise ValueError(f"windows: samples have shape {samples.shape}; one channel is taken, (n,)")
+    return samples
+
+
+def _checked(blocks, name, declared):
+    """Yield blocks as float32; raise if there are too few samples, or some are not finite."""
+    count = 0
+    for block in blocks:
+        bad = np.flatnonzero(~np.isfinite(block))
+        if bad.size:
+            raise ValueError(f"windows: {name}: sample {count + bad[0]:,} is {block[bad[0]]}")
+        count += len(block)
+        yield np.asarray(block, np.float32)
+    if not count:
+        raise ValueError(f"windows: {name} holds no samples")
+    if count < declared:
+        raise ValueError(f"windows: {name} is cut off: {count:,} of {declared:,} samples are there")
+
+
+def _resampled(blocks, own, rate):
+    """Yield blocks at another rate; together ceil(n rate / own) samples."""
+    if own == rate:
+        yield from blocks
+        return
+    resampler = _needed("soxr").ResampleStream(own, rate, 1, dtype="float32", quality="HQ")
+    heard = made = 0
+    for block in blocks:
+        heard += len(block)
+        resampled = resampler.resample_chunk(block)
+        made += len(resampled)
+        yield resampled
+    left = math.ceil(heard * rate / own) - made
+    rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)[:left]
+    yield np.pad(rest, (0, left - len(rest)))
+
+
+def _needed(module):
+    """Import what the extra "audio" brings, or say how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'windows: needs {module}, which is not installed: pip install "minicnn[audio]"'
+        ) from error
