@@ -13,22 +13,17 @@ What a network hears of it at once is a window. Windows give either
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from minicnn import kernels
+from minicnn.audio import stream
 from minicnn.autograd import Tensor, no_grad
 from minicnn.nn.module import Module
-
-BLOCK = 1 << 16  # samples that are read at once: 256 KB
 
 
 @dataclass(frozen=True)
@@ -182,12 +177,12 @@ def pieces(
     _check_lengths(window, hop, frame, context, batch_size, rate)
     network = _Network(model, call, activation, batch_size)
     front_end = _as_it_is if front_end is None else front_end
-    samples = stream(sound, sample_rate, rate, progress=progress)
+    samples = stream.blocks(sound, sample_rate, rate, progress=progress)
     if frame is None:
         found = _clips(network, samples, window, hop, front_end)
     else:
         parts = _frames(network, samples, window, hop, frame, context, front_end, time_axis)
-        found = _averaged(parts, hop // frame, overlap=hop < window, frame=frame)
+        found = _averaged(parts, hop < window, frame)
     for middles, values in found:
         yield Prediction(middles / rate, values if decode is None else np.asarray(decode(values)))
 
@@ -281,14 +276,15 @@ def _clips(network, samples, window, hop, front_end):
 
 def _whole(samples, window, hop):
     """Yield where windows begin, and their samples."""
-    held = _Held(samples)
+    held = stream.Held(samples)
     start = 0
     while held.reaches(start + window):
         yield start, held.part(start, start + window)
         start += hop
         held.forget(start - window)  # what the last one may need
     n = held.stop
-    if start < n and start - hop + window < n or not start:
+    unheard = start < n and start - hop + window < n
+    if unheard or not start:
         first = max(n - window, 0)
         rest = held.part(first, n)
         yield first, np.pad(rest, (0, window - len(rest)))
@@ -296,7 +292,7 @@ def _whole(samples, window, hop):
 
 def _frames(network, samples, window, hop, frame, context, front_end, time_axis):
     """Yield the first row of each window and its rows."""
-    held = _Held(samples)
+    held = stream.Held(samples)
     start, last = 0, False
     while not last:
         held.reaches(start + window + max(context, 1))
@@ -326,162 +322,21 @@ def _rows(outputs, time_axis):
     return np.moveaxis(outputs, time_axis, 1)[0]
 
 
-def _averaged(parts, hop, *, overlap, frame):
+def _averaged(parts, overlap, frame):
     """Yield the places [samples] and means of rows that no later window answers for."""
-    sums = weights = np.zeros(0)
+    sums = weights = None
     begin = 0
     for first, rows in parts:
-        done = first - begin
-        if len(sums):
-            yield np.arange(begin, first) * frame, sums[:done] / weights[:done]
         length = len(rows)
         middle = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1))
         weight = (middle if overlap else np.ones(length)).astype(rows.dtype)
         weight = weight.reshape(length, *[1] * (rows.ndim - 1))
         rows = rows * weight
-        rows[: len(sums) - done] += sums[done:]
-        weight[: len(weights) - done] += weights[done:]
+        if sums is not None:
+            done = first - begin
+            yield np.arange(begin, first) * frame, sums[:done] / weights[:done]
+            shared = len(sums) - done
+            rows[:shared] += sums[done:]
+            weight[:shared] += weights[done:]
         sums, weights, begin = rows, weight, first
     yield np.arange(begin, begin + len(sums)) * frame, sums / weights
-
-
-class _Held:
-    """The samples of a stream that may still be asked for."""
-
-    def __init__(self, blocks):
-        self.blocks = blocks
-        self.start = self.stop = 0
-        self.samples = np.zeros(0, np.float32)
-
-    def reaches(self, stop):
-        """Read on until here, and return whether the stream goes so far."""
-        new = []
-        while self.stop < stop and (block := next(self.blocks, None)) is not None:
-            new.append(block)
-            self.stop += len(block)
-        self.samples = np.concatenate([self.samples, *new]) if new else self.samples
-        return self.stop >= stop
-
-    def part(self, start, stop):
-        """Return samples from here to there, or to the end."""
-        return self.samples[start - self.start : stop - self.start]
-
-    def forget(self, before):
-        """Let go of the samples before this one."""
-        if before > self.start:
-            self.samples = self.samples[before - self.start :]
-            self.start = before
-
-
-def stream(
-    sound: Any,
-    sample_rate: float | None = None,
-    rate: float | None = None,
-    *,
-    progress: bool = False,
-) -> Iterator[np.ndarray]:
-    """Yield a sound block by block: one channel, at one rate.
-
-    Together the blocks are what reading and resampling all at once gives, to rounding.
-
-    Parameters
-    ----------
-    sound : path-like, or array of float, shape (n,)
-    sample_rate : float, optional [Hz]
-        Of samples; by default `rate`. A file knows its own.
-    rate : float, optional [Hz]
-        To be resampled to, by soxr at its high quality; by default the sound's own.
-    progress : bool
-        Whether to show a progress bar.
-
-    Yields
-    ------
-    ndarray of float32, shape (m,)
-
-    Raises
-    ------
-    FileNotFoundError, ValueError, TypeError, ModuleNotFoundError
-        As `pieces` does.
-    """
-    with contextlib.ExitStack() as stack:
-        if isinstance(sound, (str, os.PathLike)):
-            name = repr(os.fspath(sound))
-            file = stack.enter_context(_opened(sound))
-            own, declared = file.samplerate, file.frames
-            blocks = (b.mean(axis=1) for b in file.blocks(BLOCK, dtype="float32", always_2d=True))
-        else:
-            name, samples = "the samples", _one_channel(sound)
-            own, declared = rate if sample_rate is None else sample_rate, len(samples)
-            blocks = (samples[i : i + BLOCK] for i in range(0, declared, BLOCK))
-        seconds = declared / own if own else None
-        bar = stack.enter_context(tqdm(total=seconds, unit="s", disable=not progress))
-        blocks = _checked(blocks, name, declared)
-        for block in _resampled(blocks, own, own if rate is None else rate):
-            yield block
-            bar.update(len(block) / (rate or own or 1))
-
-
-@contextlib.contextmanager
-def _opened(path):
-    """Open a sound file; raise if there is none, and name it if it cannot be read to its end."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"windows: there is no file {os.fspath(path)!r}")
-    soundfile = _needed("soundfile")
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield file
-    except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"windows: {os.fspath(path)!r} is no whole sound file: {error.error_string}"
-        ) from None
-
-
-def _one_channel(samples):
-    samples = np.asarray(samples)
-    if samples.dtype.kind != "f":
-        raise TypeError(f"windows: samples are {samples.dtype}; floats are taken")
-    if samples.ndim != 1:
-        raise ValueError(f"windows: samples have shape {samples.shape}; one channel is taken, (n,)")
-    return samples
-
-
-def _checked(blocks, name, declared):
-    """Yield blocks as float32; raise if there are too few samples, or some are not finite."""
-    count = 0
-    for block in blocks:
-        bad = np.flatnonzero(~np.isfinite(block))
-        if bad.size:
-            raise ValueError(f"windows: {name}: sample {count + bad[0]:,} is {block[bad[0]]}")
-        count += len(block)
-        yield np.asarray(block, np.float32)
-    if not count:
-        raise ValueError(f"windows: {name} holds no samples")
-    if count < declared:
-        raise ValueError(f"windows: {name} is cut off: {count:,} of {declared:,} samples are there")
-
-
-def _resampled(blocks, own, rate):
-    """Yield blocks at another rate; together ceil(n rate / own) samples."""
-    if own == rate:
-        yield from blocks
-        return
-    resampler = _needed("soxr").ResampleStream(own, rate, 1, dtype="float32", quality="HQ")
-    heard = made = 0
-    for block in blocks:
-        heard += len(block)
-        resampled = resampler.resample_chunk(block)
-        made += len(resampled)
-        yield resampled
-    left = math.ceil(heard * rate / own) - made
-    rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)[:left]
-    yield np.pad(rest, (0, left - len(rest)))
-
-
-def _needed(module):
-    """Import what the extra "audio" brings, or say how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'windows: needs {module}, which is not installed: pip install "minicnn[audio]"'
-        ) from error
