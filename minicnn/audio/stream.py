@@ -31,7 +31,7 @@ def blocks(
     ----------
     sound : path-like, or array of float, shape (n,)
     sample_rate : float, optional [Hz]
-        Of samples; by default `rate`. A file knows its own.
+        Of samples; by default `rate`. A file knows its own, and has to agree.
     rate : float, optional [Hz]
         To be resampled to, by soxr at its high quality; by default the sound's own.
     progress : bool
@@ -51,17 +51,27 @@ def blocks(
             name = repr(os.fspath(sound))
             file = stack.enter_context(_opened(sound))
             own, declared = file.samplerate, file.frames
+            if sample_rate not in (None, own):
+                raise ValueError(f"windows: {name} has {own} Hz; sample_rate is {sample_rate}")
             parts = (b.mean(axis=1) for b in file.blocks(BLOCK, dtype="float32", always_2d=True))
         else:
             name, samples = "the samples", _one_channel(sound)
             own, declared = rate if sample_rate is None else sample_rate, len(samples)
             parts = (samples[i : i + BLOCK] for i in range(0, declared, BLOCK))
-        seconds = declared / own if own else None
-        bar = stack.enter_context(tqdm(total=seconds, unit="s", disable=not progress))
-        parts = _checked(parts, name, declared)
-        for block in _resampled(parts, own, own if rate is None else rate):
+        to = own if rate is None else rate
+        if own is not None and not (0 < own < math.inf and 0 < to < math.inf):
+            raise ValueError(f"windows: from {own} to {to} Hz; rates are finite and above 0")
+        bar = stack.enter_context(_progress_bar(declared, own, to, progress))
+        for block in _resampled(_checked(parts, name, declared), own, to):
             yield block
-            bar.update(len(block) / (rate or own or 1))
+            bar.update(len(block))
+
+
+def _progress_bar(declared, own, rate, shown):
+    """Return a bar that counts samples and shows seconds."""
+    known = own is not None
+    total = math.ceil(declared * rate / own) if known else declared
+    return tqdm(total=total, unit="s", unit_scale=1 / rate if known else 1.0, disable=not shown)
 
 
 @contextlib.contextmanager
@@ -153,6 +163,7 @@ class Held:
 
     def forget(self, before):
         """Let go of the samples before this one."""
+        before = min(before, self.stop)
         if before > self.start:
             self.samples = self.samples[before - self.start :]
             self.start = before

@@ -64,11 +64,11 @@ def predict(model: Module | Callable, sound: Any, sample_rate: float | None = No
     Parameters
     ----------
     model : Module or callable
-        A module runs in evaluation mode, without gradients, on the device of its weights; its mode
-        is restored.
+        Takes a tensor. A module runs in evaluation mode, on the device of its weights, and without
+        gradients; its mode is restored.
     sound : path-like, or array of float, shape (n,)
     sample_rate : float, optional [Hz]
-        Of samples; by default the network's own. A file knows its own.
+        Of samples; by default the network's own. A file knows its own, and has to agree.
     **options
         Those of `pieces`.
 
@@ -125,7 +125,7 @@ def pieces(
     model : Module or callable
     sound : path-like, or array of float, shape (n,)
     sample_rate : float, optional [Hz]
-        Of samples; by default the network's own.
+        Of samples; by default the network's own. A file knows its own, and has to agree.
     window : int [samples]
     hop : int, optional [samples]
         By default the window: no overlap.
