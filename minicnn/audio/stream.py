@@ -158,8 +158,8 @@ class Held:
         return self.stop >= stop
 
     def part(self, start, stop):
-        """Return samples from here to there, or to the end."""
-        return self.samples[start - self.start : stop - self.start]
+        """Return samples from here to there, or to the end: a copy, which may be changed."""
+        return self.samples[start - self.start : stop - self.start].copy()
 
     def forget(self, before):
         """Let go of the samples before this one."""

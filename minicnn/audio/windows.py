@@ -80,6 +80,22 @@ def predict(model: Module | Callable, sound: Any, sample_rate: float | None = No
     ------
     FileNotFoundError, ValueError, TypeError, ModuleNotFoundError
         As `pieces` does.
+
+    Examples
+    --------
+    A pitch for every 10 ms, in blocks of 10 s; then tags, of windows that overlap by half.
+
+    >>> model = models.crepe("tiny")
+    >>> front_end = functools.partial(audio.features, model, sample_rate=model.sample_rate)
+    >>> found = predict(model, "song.flac", frame=160, window=160_000, context=640,
+    ...                 front_end=front_end, activation=ops.sigmoid)
+    >>> found.times.shape, found.values.shape
+    ((18001,), (18001, 360))
+
+    >>> found = predict(tagger, "song.flac", window=29 * 12_000, hop=29 * 6_000,
+    ...                 front_end=tagger_front_end, activation=ops.sigmoid)
+    >>> found.pool("mean").shape
+    (50,)
     """
     found = list(pieces(model, sound, sample_rate, **options))
     times = np.concatenate([piece.times for piece in found])
@@ -324,15 +340,15 @@ def _rows(outputs, time_axis):
 
 def _averaged(parts, overlap, frame):
     """Yield the places [samples] and means of rows that no later window answers for."""
-    sums = weights = None
-    begin = 0
+    sums = weights = np.zeros(0)
+    begin = -1  # there are none yet
     for first, rows in parts:
         length = len(rows)
         middle = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1))
         weight = (middle if overlap else np.ones(length)).astype(rows.dtype)
         weight = weight.reshape(length, *[1] * (rows.ndim - 1))
         rows = rows * weight
-        if sums is not None:
+        if begin >= 0:
             done = first - begin
             yield np.arange(begin, first) * frame, sums[:done] / weights[:done]
             shared = len(sums) - done

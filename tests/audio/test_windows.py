@@ -319,6 +319,18 @@ def test_a_model_is_evaluated_and_then_as_it_was():
     assert model.training
 
 
+def test_a_front_end_may_change_what_it_gets():
+    def doubled(samples):
+        samples *= 2
+        return samples[None, None]
+
+    samples = noise(100)
+    before = samples.copy()
+    found = windows.predict(mean_and_first, samples, window=50, hop=10, rate=1, front_end=doubled)
+    assert np.allclose(found.values[:, 1], 2 * before[:51:10])
+    assert np.array_equal(samples, before)
+
+
 def test_what_a_window_becomes_must_fit():
     samples = noise(100)
     with pytest.raises(ValueError, match="makes 2 inputs of a window of 50 samples"):

@@ -40,7 +40,8 @@ def at(
     if order == 2 and last:
         from scipy import ndimage
 
-        x = ndimage.spline_filter1d(x, 2, axis, output=x.dtype, mode="mirror")
+        spline = ndimage.spline_filter1d  # type: ignore[attr-defined]
+        x = spline(x, 2, axis, output=x.dtype, mode="mirror")
     first, weights = _lines(inside) if order == 1 else _parabolas(inside)
     if fill is not None:
         weights[:, (positions < 0) | (positions > last)] = 0

@@ -29,9 +29,7 @@ class GaussianNoise(Augmentation):
 
     def _apply(self, parts, rng):
         x = parts[0]
-        deviation = self.deviation
-        if np.ndim(deviation):
-            deviation = rng.uniform(*deviation)
+        deviation = rng.uniform(*np.broadcast_to(self.deviation, 2))
         noise = rng.standard_normal(x.shape, x.dtype)
         noise *= deviation
         noise += x
