@@ -98,6 +98,11 @@ def test_whole_numbers_are_refused():
         augment.Loudness()(np.zeros(4, np.int16))
 
 
+def test_an_augmentation_must_say_what_it_does():
+    with pytest.raises(NotImplementedError, match="Augmentation defines no _apply"):
+        augment.Augmentation()(np.zeros(3))
+
+
 def test_steps_follow_one_another_and_take_targets():
     steps = augment.Compose(augment.Apply(np.negative), augment.Apply(np.log2, part=1))
     x, label = steps(np.ones(2), 8.0, rng=0)
