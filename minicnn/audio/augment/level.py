@@ -17,9 +17,8 @@ class GaussianNoise(Augmentation):
     Attributes
     ----------
     deviation : float, or (float, float)
-        In the units of the input; of a range, every sample draws its own. The paper tried 0.05, 0.1
-        and 0.2 on spectrograms of variance 1; CREPE's training script draws from (0, 0.1) for
-        frames of variance 1.
+        In the units of the input; of a range, every sample draws its own. CREPE's training script
+        draws from (0, 0.1) for frames of variance 1; what the paper tried is not in its code.
     """
 
     deviation: float | tuple[float, float] = 0.1
