@@ -86,13 +86,13 @@ class Decibels:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return decibels; silence is the least of them."""
         factor, floor = (10, 1e-10) if self.power else (20, 1e-5)
-        y = factor * np.log10(np.maximum(x, x.dtype.type(floor)))
         loudest = x.max(initial=0)
-        reference = loudest if self.reference is None else self.reference
-        y -= x.dtype.type(factor * math.log10(max(reference, floor)))
         if self.reference is None and loudest <= floor:
-            # Silence is its own largest value: as loud as can be, were it not for this line.
-            y -= x.dtype.type(self.dynamic_range or 0)
-        elif self.dynamic_range is not None:
+            # Silence is its own largest value: it would be as loud as can be.
+            return np.full_like(x, 0 if self.unit else -(self.dynamic_range or 0))
+        reference = loudest if self.reference is None else self.reference
+        y = factor * np.log10(np.maximum(x, x.dtype.type(floor)))
+        y -= x.dtype.type(factor * math.log10(max(reference, floor)))
+        if self.dynamic_range is not None:
             y = np.maximum(y, y.max(initial=-np.inf) - x.dtype.type(self.dynamic_range))
         return y / x.dtype.type(self.dynamic_range) + 1 if self.unit else y

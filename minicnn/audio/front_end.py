@@ -133,18 +133,36 @@ class FrontEnd:
         ValueError
             If it is shorter than one window that has to lie inside of it.
         """
-        if self.step is None:
+        if self.step is None or not self.before:
             self._check_length(transformed)
+        if self.step is None:
             return transformed[None]
         if self.before:
-            around = [(0, 0)] * (transformed.ndim - 1) + [(self.before, self.length - self.before)]
-            silent: dict[str, Any] = dict(mode="constant", constant_values=self.silence)
-            style = dict(mode="edge") if self.edges == "repeated" else silent
             last = self._last_middle(transformed.shape[-1])
-            transformed = np.pad(transformed, around, **style)[..., : last + self.length]
-        self._check_length(transformed)
+            behind = last + self.length - self.before - transformed.shape[-1]
+            transformed = self._extended(transformed, self.before, behind)
         views = sliding_window_view(transformed, self.length, axis=-1)[..., :: self.step, :]
-        return np.moveaxis(views, -2, 0)
+        return self._finished(np.moveaxis(views, -2, 0))
+
+    def window(self, transformed: np.ndarray, index: int) -> np.ndarray:
+        """Return one of `windows`, without the others.
+
+        Parameters
+        ----------
+        transformed : array, shape (C, [F,] T)
+            May be a file that is mapped into memory: only this window is read.
+        index : int
+
+        Returns
+        -------
+        ndarray, shape (C, [F,] length), or (C, [F,] T) where all is taken at once
+        """
+        if self.step is None:
+            return np.asarray(transformed)
+        start = index * self.step - self.before
+        part = np.asarray(transformed[..., max(start, 0) : start + self.length])
+        ahead = max(-start, 0)
+        return self._finished(self._extended(part, ahead, self.length - ahead - part.shape[-1]))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return what the network takes of samples at the right rate: all windows of them.
@@ -198,6 +216,17 @@ class FrontEnd:
         """Frames of `transform` per second, or its samples."""
         return self.sample_rate / self.hop_length
 
+    def _extended(self, x, ahead, behind):
+        """Return x with so many frames more of what windows see beyond the music."""
+        around = [(0, 0)] * (x.ndim - 1) + [(ahead, behind)]
+        if self.edges == "repeated":
+            return np.pad(x, around, mode="edge")
+        return np.pad(x, around, constant_values=self.silence)
+
+    def _finished(self, windows):
+        """Return windows as the network takes them."""
+        return windows
+
     def _last_middle(self, n_frames):
         """Return up to where there are windows: of n samples as of spectrograms 1 + n // step."""
         return n_frames if self.hop_length == 1 else n_frames - 1
@@ -245,15 +274,13 @@ class Waveform(FrontEnd):
         """Return samples as they are, with a channel axis."""
         return sound.checked(samples).astype(np.float32, copy=False)[None]
 
-    def windows(self, transformed):
-        """Cut samples into inputs of the network, and normalise these if it wants that."""
-        x = super().windows(transformed)
+    def _finished(self, windows):
         if not self.normalised:
-            return x
-        x = x - x.mean(axis=-1, keepdims=True)
-        deviation = x.std(axis=-1, keepdims=True)
+            return windows
+        centred = windows - windows.mean(axis=-1, keepdims=True)
+        deviation = centred.std(axis=-1, keepdims=True)
         # As in CREPE's published code, where what is below counts as silence.
-        return x / np.maximum(deviation, np.float32(1e-8))
+        return centred / np.maximum(deviation, np.float32(1e-8))
 
 
 @dataclass(frozen=True)
