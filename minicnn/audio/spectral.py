@@ -60,8 +60,7 @@ def mel_filters(
     kind : "slaney", "yaafe" or "madmom"
         "slaney": triangles over frequency whose area is 1 / Hz, as librosa's. "yaafe": flanks are
         as steep as they have bins, weights add up to 1, as in Schlüter & Grill's code. "madmom":
-        corners lie on the nearest bins, so that no filter is empty where bands are narrower than
-        bins, and weights add up to 1.
+        corners lie on the nearest bins, each filter has one at least, and weights add up to 1.
 
     Returns
     -------
