@@ -68,6 +68,9 @@ class FolderFeatures:
         """Return what the front end made of a file, (C, [F,] T), mapped into memory."""
         return np.load(self.entries[index], mmap_mode="r", allow_pickle=False)
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
     def statistics(self) -> Statistics:
         """Return what a network's input is scaled by, such as to mean 0 and variance 1 per band.
 
@@ -254,7 +257,13 @@ def _outcomes(
             if workers > 1:
                 yield from _outcomes(front_end, [path], cache, 1)
             else:
-                yield path, f"{str(path)!r}: its worker process died (killed, or out of memory)"
+                yield (
+                    path,
+                    (
+                        f"{str(path)!r}: its worker process died (killed, out of memory, or of a "
+                        "script without 'if __name__ == \"__main__\":')"
+                    ),
+                )
 
 
 def _outcome(front_end, path, cache):
