@@ -174,14 +174,14 @@ def test_the_constant_q_transform_is_its_sum(options, sample_rate, hop_length, d
     ours = spectral.constant_q(samples, sample_rate, hop_length, **options)
     assert ours.dtype == dtype
     assert ours.shape == (options["n_bins"], 1 + RATE // hop_length)
-    for k in (0, options["n_bins"] // 2, options["n_bins"] - 1):
+    for k in range(0, options["n_bins"], 19):
         frequency = options["fmin"] * 2 ** (k / options["bins_per_octave"])
         for frame in (0, 7, ours.shape[1] - 1):
             slow = slow_constant_q(
                 samples, sample_rate, hop_length, frequency, options["bins_per_octave"], frame
             )
-            # What is further than _REACH away is not heard, which is 90 dB below the loudest.
-            assert abs(ours[k, frame] - slow) < 10 ** (-90 / 20) * ours.max()
+            # Long windows do not hear what is further than _REACH away.
+            assert abs(ours[k, frame] - slow) < 1e-5 * ours.max()
 
 
 @pytest.mark.parametrize(
