@@ -59,6 +59,11 @@ class MelBands:
     fmax: float
     htk: bool = False
 
+    @property
+    def corners(self) -> tuple[float, ...]:
+        """The n_mels + 2 corners: filter i rises from i to i + 1, and falls to i + 2 [Hz]."""
+        return tuple(self._edge(i) for i in range(self.n_mels + 2))
+
     def width(self, bands: Number, first: Number) -> float:
         """Return what so many bands from the first one on cover, from foot to foot [Hz]."""
         last = min(first + bands, self.n_mels) + 1

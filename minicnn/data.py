@@ -237,40 +237,54 @@ class DataLoader:
                 future.cancel()
 
     def _start(self):
-        # Imported here: multiprocessing would add a third to the time of `import minicnn`.
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
         try:
             pickle.dumps((self.dataset, self.transform))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"DataLoader: dataset or transform cannot be sent to worker processes: {error}"
             ) from None
-        # Never fork: a child of a process with running OpenMP threads is killed at its first loop.
-        available = multiprocessing.get_all_start_methods()
-        method = "forkserver" if "forkserver" in available else "spawn"
-        pool = ProcessPoolExecutor(
-            self.num_workers,
-            mp_context=multiprocessing.get_context(method),
-            initializer=_adopt,
-            initargs=(self.dataset, self.transform),
-        )
+        pool = worker_pool(self.num_workers, _adopt, self.dataset, self.transform)
         weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
         return pool
 
 
-_adopted: tuple[Any, Any] = (None, None)
+def worker_pool(count: int, adopt: Callable | None = None, *arguments: Any) -> Any:
+    """Return a pool of processes that end with this one and leave it the other cores.
+
+    Parameters
+    ----------
+    count : int
+    adopt : callable, optional
+        Each process calls `adopt(*arguments)` once, before anything else. All of it must be
+        picklable.
+
+    Returns
+    -------
+    concurrent.futures.ProcessPoolExecutor
+    """
+    # Imported here: multiprocessing would add a third to the time of `import minicnn`.
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Never fork: a child of a process with running OpenMP threads is killed at its first loop.
+    available = multiprocessing.get_all_start_methods()
+    method = "forkserver" if "forkserver" in available else "spawn"
+    return ProcessPoolExecutor(
+        count,
+        mp_context=multiprocessing.get_context(method),
+        initializer=_begin,
+        initargs=(adopt, arguments),
+    )
 
 
-def _adopt(dataset, transform):
-    """Keep what the tasks of this worker process use, and leave the other cores to the others."""
+def _begin(adopt, arguments):
+    """Make this a worker process."""
     import threading
 
-    global _adopted
     set_num_threads(1)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _adopted = dataset, transform
+    if adopt is not None:
+        adopt(*arguments)
 
 
 def _follow_parent():
@@ -280,6 +294,15 @@ def _follow_parent():
     if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)
+
+
+_adopted: tuple[Any, Any] = (None, None)
+
+
+def _adopt(dataset, transform):
+    """Keep what the tasks of this worker process use."""
+    global _adopted
+    _adopted = dataset, transform
 
 
 def _fetch_in_worker(indices, seed, epoch):

@@ -13,6 +13,7 @@ import pytest
 
 root = Path(__file__).parents[1]
 scripts = sorted((root / "examples").glob("*.py"))
+trainings = [script for script in scripts if "--epochs" in script.read_text()]
 
 
 def load(name):
@@ -22,7 +23,7 @@ def load(name):
     return module
 
 
-@pytest.mark.parametrize("script", scripts, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", trainings, ids=lambda path: path.stem)
 def test_an_example_prints_its_figures_as_the_last_line(script, tmp_path):
     command = [sys.executable, script, "--epochs", "2", "--output", tmp_path / "run"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -98,3 +99,52 @@ def test_lenet5_reads_98_percent_of_the_held_out_digits_in_under_a_minute(tmp_pa
     figures = load("lenet5").main(["--output", str(tmp_path / "run")])
     assert figures["test_accuracy"] >= 0.98
     assert figures["seconds"] < 60
+
+
+@pytest.fixture
+def tone(tmp_path):
+    """Return a sound file: two seconds of an A with five partials."""
+    soundfile = pytest.importorskip("soundfile")
+    seconds = np.arange(2 * 44_100) / 44_100
+    samples = sum(np.sin(2 * np.pi * 220 * k * seconds) / k**2 for k in range(1, 6)) / 4
+    soundfile.write(tmp_path / "tone.wav", samples, 44_100)
+    return tmp_path / "tone.wav"
+
+
+def test_features_draws_a_file_and_prints_its_figures_as_the_last_line(tone, tmp_path):
+    pytest.importorskip("soxr")
+    command = [sys.executable, root / "examples/features.py", tone, "--output", tmp_path / "run"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    figures = json.loads(result.stdout.splitlines()[-1])
+    assert figures["example"] == "features"
+    assert (figures["sound"], figures["sound_seconds"]) == ("tone.wav", 2)
+    assert figures["loudest_note"] == "A3"
+    assert 0 < figures["seconds"] < 60
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "run").iterdir()}
+    assert sizes.keys() == {"spectra.png", "harmonics.png"}
+    assert min(sizes.values()) > 10_000
+
+
+def test_features_draws_the_part_that_is_asked_for(tone, tmp_path):
+    pytest.importorskip("soxr")
+    arguments = [str(tone), "--start", "0.5", "--length", "0.25", "--output", str(tmp_path / "run")]
+    assert load("features").main(arguments)["sound_seconds"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{tone}", "--start", "2"], "tone.wav ends at 2.0 s, before --start"),
+        (["{tone}.txt"], "there is no file '.*tone.wav.txt'"),
+    ],
+)
+def test_features_explains_what_it_cannot_draw(tone, arguments, message):
+    pytest.importorskip("soxr")
+    with pytest.raises(SystemExit, match=message):
+        load("features").main([argument.format(tone=tone) for argument in arguments])
+
+
+def test_features_takes_a_length_above_0(capsys):
+    with pytest.raises(SystemExit):
+        load("features").main(["--length", "0"])
+    assert "--start takes seconds from 0, --length more than 0" in capsys.readouterr().err

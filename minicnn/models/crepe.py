@@ -49,6 +49,7 @@ class Crepe(nn.Network):
 
     sample_rate = 16_000
     n_samples, hop_length = 1024, 160
+    normalised = True  # each window has mean 0 and variance 1
     n_bins, bin_width, lowest_bin = 360, 20.0, 1997.3794084376191  # [cents], above 10 Hz
 
     input_shape = (1, n_samples)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 
 from minicnn import nn, ops
+from minicnn.audio.compression import Decibels
 from minicnn.autograd import Tensor
 from minicnn.axes import ConstantQ, Time
 from minicnn.nn import init
@@ -39,6 +40,9 @@ class DeepSalience(nn.Network):
     harmonics = (0.5, 1, 2, 3, 4, 5)
     n_bins, bins_per_octave, fmin = 360, 60, 32.7
     n_frames = 50  # in a training patch
+    # As in the authors' code: from 80 dB below the loudest of all harmonics, 0, to that, 1.
+    weighting = None
+    compression = Decibels(power=False, reference=None, dynamic_range=80.0, unit=True)
 
     input_shape = (len(harmonics), n_bins, n_frames)
     smallest_shape = (len(harmonics), n_bins, 1)

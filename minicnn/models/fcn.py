@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from minicnn import nn, ops
+from minicnn.audio.compression import Decibels
 from minicnn.autograd import Tensor
 from minicnn.axes import MelBands, Time
 from minicnn.nn import init
@@ -61,6 +62,9 @@ class FCN(nn.Network):
     n_fft, hop_length = 512, 256
     n_mels, fmin, fmax = 96, 0.0, 6000.0
     n_frames = 1366
+    # The author's program squares the powers once more before it takes decibels; not so here.
+    power, mel_filters, periodic_window = 2.0, "slaney", True
+    compression = Decibels(power=True, reference=1.0, dynamic_range=80.0)
 
     input_shape = (1, n_mels, n_frames)
     axes = (MelBands(n_mels, fmin, fmax), Time(sample_rate, hop_length))

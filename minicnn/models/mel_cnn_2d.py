@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from minicnn import nn
+from minicnn.audio.compression import Log1p
 from minicnn.axes import MelBands, Time
 from minicnn.nn import init
 from minicnn.rng import generator
@@ -48,6 +49,9 @@ class MelCNN2d(nn.Network):
     n_fft, hop_length = 512, 256
     n_mels, fmin, fmax = 96, 0.0, 8000.0
     n_frames = 187
+    # As in the baseline's code: log10(1 + 10000 x) of librosa's mel powers.
+    power, mel_filters, periodic_window = 2.0, "slaney", True
+    compression = Log1p(10_000, base=10)
 
     input_shape = (1, n_mels, n_frames)
     axes = (MelBands(n_mels, fmin, fmax), Time(sample_rate, hop_length))

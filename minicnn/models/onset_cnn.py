@@ -17,6 +17,7 @@ default is taken.
 from __future__ import annotations
 
 from minicnn import nn, ops
+from minicnn.audio.compression import LogFloor
 from minicnn.autograd import Tensor
 from minicnn.axes import MelBands, Time
 from minicnn.ops import arguments
@@ -43,6 +44,10 @@ class OnsetCNN(nn.Network):
     n_ffts, hop_length = (2048, 1024, 4096), 441
     n_mels, fmin, fmax = 80, 27.5, 16_000.0
     n_frames = 15
+    # As in madmom, which adds this floor where we take the larger: a difference below rounding.
+    power, mel_filters, periodic_window = 1.0, "madmom", False
+    compression = LogFloor(2.0**-52)
+    edges = "repeated"  # what the windows of the first and the last frames see beyond the music
 
     input_shape = (len(n_ffts), n_mels, n_frames)
     axes = (MelBands(n_mels, fmin, fmax, htk=True), Time(sample_rate, hop_length))

@@ -19,6 +19,7 @@ PyTorch's default is taken.
 from __future__ import annotations
 
 from minicnn import nn, ops
+from minicnn.audio.compression import Log1p
 from minicnn.axes import MelBands, Time
 from minicnn.rng import generator
 
@@ -38,6 +39,10 @@ class Recommender(nn.Network):
     n_fft, hop_length = 1024, 512
     n_mels, fmin, fmax = 128, 0.0, 11_025.0
     n_frames = 599
+    # "Log-compressed" in paper and article; how stands in Dieleman & Schrauwen, "End-to-end
+    # learning for music audio", ICASSP 2014.
+    power, mel_filters, periodic_window = 2.0, "slaney", True
+    compression = Log1p(10_000)
 
     input_shape = (1, n_mels, n_frames)
     smallest_shape = (1, n_mels, 103)  # for one frame to be left before the global pooling

@@ -53,6 +53,7 @@ class SampleCNN(nn.Network):
     """
 
     sample_rate = 22_050
+    normalised = False  # samples come as they are
 
     axes = (Time(sample_rate),)
 

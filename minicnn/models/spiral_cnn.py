@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 
 from minicnn import nn, ops
+from minicnn.audio.compression import Log1p
 from minicnn.axes import ConstantQ, Time
 from minicnn.nn import init
 from minicnn.ops import arguments
@@ -141,6 +142,9 @@ class SpiralCNN(nn.Network):
     hop_length = 1024
     n_bins, bins_per_octave, fmin = 96, 12, 55.0
     n_frames = 128
+    # As in the authors' code, where powers weight magnitudes.
+    weighting = "A"
+    compression = Log1p(1000)
 
     input_shape = (1, n_bins, n_frames)
     axes = (ConstantQ(n_bins, bins_per_octave, fmin), Time(sample_rate, hop_length))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 
 from minicnn import nn, ops
+from minicnn.audio.compression import LogFloor
 from minicnn.autograd import Tensor
 from minicnn.axes import MelBands, Time
 from minicnn.nn import init
@@ -33,6 +34,10 @@ class VoiceCNN(nn.Network):
     n_fft, hop_length = 1024, 315
     n_mels, fmin, fmax = 80, 27.5, 8000.0
     n_frames = 115
+    # As in the authors' code.
+    power, mel_filters, periodic_window = 1.0, "yaafe", False
+    compression = LogFloor(1e-7)
+    edges = "silent"  # what the windows of the first and the last frames see beyond the music
 
     input_shape = (1, n_mels, n_frames)
     axes = (MelBands(n_mels, fmin, fmax, htk=True), Time(sample_rate, hop_length))

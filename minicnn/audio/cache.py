@@ -1,0 +1,293 @@
+"""Features of all sound files in a folder, computed once and kept.
+
+What is kept is what a front end's `transform` makes of each file: a waveform or a spectrogram as
+long as the file, which windows are cut from, or views of it augmented. It lies in a .npy file named
+after the content of the sound file and the front end, so it is found again when files are moved or
+renamed, and is not when one of the two has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from minicnn.audio import front_end as front_ends
+from minicnn.audio import sound
+from minicnn.audio.front_end import FrontEnd
+from minicnn.checkpoint import written_whole
+from minicnn.data import worker_pool
+
+
+class Statistics(NamedTuple):
+    """Figures of each channel and band, over all frames of all files.
+
+    Attributes
+    ----------
+    mean, deviation, least, most : ndarray of float32, shape (C, [F,] 1)
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+
+@dataclass(frozen=True)
+class FolderFeatures:
+    """The features of sound files: a sequence of arrays that are read from disk as needed.
+
+    Attributes
+    ----------
+    front_end : FrontEnd
+    paths : tuple of Path
+        The sound files, in alphabetical order.
+    entries : tuple of Path
+        The .npy file of each, for `numpy.load`.
+    failed : dict from Path to str
+        Which files have no features, and why.
+    """
+
+    front_end: FrontEnd
+    paths: tuple[Path, ...]
+    entries: tuple[Path, ...]
+    failed: dict[Path, str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return what the front end made of a file, (C, [F,] T), mapped into memory."""
+        return np.load(self.entries[index], mmap_mode="r", allow_pickle=False)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def statistics(self) -> Statistics:
+        """Return what a network's input is scaled by, such as to mean 0 and variance 1 per band.
+
+        Raises
+        ------
+        ValueError
+            If there are no features.
+        """
+        if not self.entries:
+            raise ValueError("statistics: there are no features")
+        count, total, squares = 0, np.zeros(()), np.zeros(())
+        least, most = np.array(np.inf), np.array(-np.inf)
+        for x in self:
+            count += x.shape[-1]
+            total = total + x.sum(axis=-1, keepdims=True, dtype=np.float64)
+            squares = squares + np.square(x, dtype=np.float64).sum(axis=-1, keepdims=True)
+            least = np.minimum(least, x.min(axis=-1, keepdims=True))
+            most = np.maximum(most, x.max(axis=-1, keepdims=True))
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return Statistics(*(part.astype(np.float32) for part in (mean, deviation, least, most)))
+
+    def windows(self, targets: Sequence[Any] | None = None) -> WindowDataset:
+        """Return the inputs of the network, of all files, as a data set for `data.DataLoader`.
+
+        Parameters
+        ----------
+        targets : sequence, one for each of `paths`, optional
+            What the windows of a file are to be answered with.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many targets as files.
+        """
+        return WindowDataset(self, targets)
+
+
+class WindowDataset:
+    """The windows of files one after another: a sample is a window, and the target of its file.
+
+    Only what is asked for is read. Worker processes open the files again instead of copying them.
+
+    Parameters
+    ----------
+    features : FolderFeatures
+    targets : sequence, one for each file, optional
+
+    Attributes
+    ----------
+    files : ndarray of int, shape (N,)
+        Which file each window is of.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many targets as files.
+    """
+
+    def __init__(self, features: FolderFeatures, targets: Sequence[Any] | None = None):
+        if targets is not None and len(targets) != len(features):
+            raise ValueError(
+                f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
+            )
+        self.features, self.targets = features, targets
+        lengths = [x.shape[-1] for x in features]
+        counts = [len(features.front_end.window_times(length)) for length in lengths]
+        self.files = np.repeat(np.arange(len(counts)), counts)
+        self._first = np.cumsum(counts) - counts
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple:
+        file = int(self.files[index])
+        place = range(len(self))[index] - int(self._first[file])
+        window = self.features.front_end.window(self.features[file], place)
+        return (window,) if self.targets is None else (window, self.targets[file])
+
+
+def folder_features(
+    model: Any,
+    folder: str | os.PathLike,
+    cache: str | os.PathLike,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> FolderFeatures:
+    """Compute the features of all sound files in a folder, or find them where they are kept.
+
+    Files that cannot be read, and files that a worker process dies of, are named in a warning at
+    the end and in `failed`; the others have their features.
+
+    Parameters
+    ----------
+    model : Network or FrontEnd
+        See `FrontEnd.of`.
+    folder : path-like
+        With all folders in it. Which files are sound follows from their names: `sound.SUFFIXES`.
+    cache : path-like
+        The folder to keep features in; made if it is missing. Several networks may share one.
+    workers : int, optional
+        How many processes; by default as many as there are cores. They are started afresh (not
+        forked), so a script must guard its start with `if __name__ == "__main__":`. With 0 all is
+        done in this process.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    FolderFeatures
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is no such folder.
+    ValueError
+        If there is no sound file in it, or workers is below 0.
+    TypeError
+        If the network takes no sound.
+    """
+    front_end, folder, cache = FrontEnd.of(model), Path(folder), Path(cache)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"folder_features: there is no folder {str(folder)!r}")
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers < 0:
+        raise ValueError(f"folder_features: workers is {workers}; it must be 0 or more")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in sound.SUFFIXES)
+    if not paths:
+        raise ValueError(f"folder_features: there is no sound file in {str(folder)!r}")
+    cache.mkdir(parents=True, exist_ok=True)
+
+    outcomes = dict(
+        tqdm(
+            _outcomes(front_end, paths, cache, min(workers, len(paths))),
+            total=len(paths),
+            disable=not progress,
+            dynamic_ncols=True,
+            unit="file",
+        )
+    )
+    made = [path for path in paths if isinstance(outcomes[path], Path)]
+    failed = {path: str(outcomes[path]) for path in paths if path not in set(made)}
+    if failed:
+        warnings.warn(
+            f"folder_features: {len(failed)} of {len(paths)} files have no features: "
+            + "; ".join(failed.values()),
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    entries = tuple(cache / outcomes[path] for path in made)
+    return FolderFeatures(front_end, tuple(made), entries, failed)
+
+
+def _outcomes(
+    front_end: FrontEnd, paths: Iterable[Path], cache: Path, workers: int
+) -> Iterator[tuple[Path, Path | str]]:
+    """Yield each path with the name of its entry, or with why there is none, as they are done.
+
+    When a process dies its whole pool does. There is one task for each process, so the file that
+    killed it is among these; each of them gets a process of its own.
+    """
+    if not workers:
+        yield from ((path, _outcome(front_end, path, cache)) for path in paths)
+        return
+    from concurrent.futures import FIRST_COMPLETED, wait
+    from concurrent.futures.process import BrokenProcessPool
+
+    waiting = deque(paths)
+    while waiting:
+        running: dict[Any, Path] = {}
+        with worker_pool(workers) as pool:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < workers:
+                        running[pool.submit(_outcome, front_end, waiting[0], cache)] = waiting[0]
+                        waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        outcome = future.result()
+                        yield running.pop(future), outcome
+            except BrokenProcessPool:
+                pass
+        for path in running.values():
+            if workers > 1:
+                yield from _outcomes(front_end, [path], cache, 1)
+            else:
+                yield (
+                    path,
+                    (
+                        f"{str(path)!r}: its worker process died (killed, out of memory, or of a "
+                        "script without 'if __name__ == \"__main__\":')"
+                    ),
+                )
+
+
+def _outcome(front_end, path, cache):
+    """Return the name of the entry of a sound file, which is made if there is none, or an error."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        digest.update(f"{front_ends.VERSION} {front_end!r}".encode())
+        entry = cache / f"{digest.hexdigest()[:40]}.npy"
+        if not _is_readable(entry):
+            samples, _ = sound.load(path, front_end.sample_rate)
+            features = front_end.transform(front_end.lengthened(samples))
+            with written_whole(entry) as temporary, open(temporary, "wb") as file:
+                np.save(file, features)
+        return Path(entry.name)
+    except Exception as error:  # whatever it is, it is that of one file
+        text = str(error) or type(error).__name__
+        return text if str(path) in text else f"{str(path)!r}: {text}"
+
+
+def _is_readable(entry):
+    """Return whether an entry is a whole .npy file."""
+    try:
+        np.load(entry, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""From a sound file, or any samples, to one channel of floats at the rate that a network takes."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# What libsndfile reads by the name alone; its raw and text-like formats are left out.
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au",
+            ".caf", ".w64", ".rf64")  # fmt: skip
+
+
+def load(
+    path: str | os.PathLike, sample_rate: float | None = None
+) -> tuple[np.ndarray, float | int]:
+    """Read a sound file: all of it, mixed to one channel, at one rate.
+
+    Parameters
+    ----------
+    path : path-like
+        WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF and whatever else libsndfile reads, of any number of
+        channels and bits. Whole numbers become floats from -1 to 1; floats stay as they are.
+    sample_rate : float, optional [Hz]
+        To be resampled to; by default the file's own.
+
+    Returns
+    -------
+    samples : ndarray of float32, shape (n,)
+    sample_rate : number [Hz]
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no sound file, is cut off, holds no samples, or some that are not finite.
+    ModuleNotFoundError
+        If soundfile, or soxr where it is needed, is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load: there is no file {str(path)!r}")
+    soundfile = needed("soundfile", "load")
+    try:
+        with soundfile.SoundFile(path) as file:
+            declared, own_rate, log = file.frames, file.samplerate, file.extra_info
+            channels = file.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"load: {str(path)!r} is no whole sound file: {error.error_string}"
+        ) from None
+    if cut := _cut_off(log):
+        raise ValueError(f"load: {str(path)!r} is cut off: {cut}")
+    if len(channels) < declared:
+        raise ValueError(
+            f"load: {str(path)!r} is cut off: {len(channels):,} of {declared:,} samples are there"
+        )
+    try:
+        samples = checked(mono(channels))
+        rate = own_rate if sample_rate is None else sample_rate
+        return resample(samples, own_rate, rate), rate
+    except ValueError as error:
+        raise ValueError(f"load: {str(path)!r}: {error}") from None
+
+
+def mono(channels: np.ndarray) -> np.ndarray:
+    """Mix channels, each with the same weight.
+
+    Parameters
+    ----------
+    channels : array, shape (n, n_channels)
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Of the same dtype.
+    """
+    return channels.mean(axis=1, dtype=channels.dtype)
+
+
+def resample(samples, from_rate: float, to_rate: float) -> np.ndarray:
+    """Return samples at another rate, without what the new rate cannot hold.
+
+    By soxr at its high quality, as librosa does it: ceil(n to_rate / from_rate) samples, the first
+    at the same time.
+
+    Parameters
+    ----------
+    samples : array, shape (n,)
+    from_rate, to_rate : float [Hz]
+
+    Returns
+    -------
+    ndarray, shape (n',)
+        Of the same dtype.
+
+    Raises
+    ------
+    ValueError
+        If a rate is not above 0.
+    ModuleNotFoundError
+        If soxr is not installed.
+    """
+    if not (0 < from_rate < math.inf and 0 < to_rate < math.inf):
+        raise ValueError(
+            f"resample: from {from_rate} to {to_rate} Hz; both rates must be finite and above 0"
+        )
+    if from_rate == to_rate:
+        return np.asarray(samples)
+    soxr = needed("soxr", "resample")
+    wanted = math.ceil(len(samples) * to_rate / from_rate)
+    resampled = soxr.resample(np.asarray(samples), from_rate, to_rate, quality="HQ")[:wanted]
+    return np.pad(resampled, (0, wanted - len(resampled)))
+
+
+def checked(samples) -> np.ndarray:
+    """Return samples as they come if they are one channel of finite floats, and raise if not.
+
+    Parameters
+    ----------
+    samples : array, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If there are none, more than one axis, or values that are not finite.
+    TypeError
+        If they are no floats: whole numbers do not say what full scale is.
+    """
+    samples = np.asarray(samples)
+    if samples.dtype.kind != "f":
+        raise TypeError(f"samples are {samples.dtype}; floats are taken, with full scale at 1")
+    if samples.ndim != 1:
+        raise ValueError(
+            f"samples have shape {samples.shape}; one channel is taken, (n,): mix others by mono"
+        )
+    if not samples.size:
+        raise ValueError("there are no samples")
+    bad = np.flatnonzero(~np.isfinite(samples))
+    if bad.size:
+        raise ValueError(
+            f"sample {bad[0]:,} is {samples[bad[0]]}; {bad.size:,} of {samples.size:,} are not "
+            "finite"
+        )
+    return samples
+
+
+def needed(module: str, function: str) -> Any:
+    """Import what the extra "audio" brings, or say how to get it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ModuleNotFoundError(
+            f'{function}: needs {module}, which is not installed: pip install "minicnn[audio]"',
+            name=module,
+        ) from None
+
+
+def _cut_off(log):
+    """Return how much of what a file's header declares is there, as text, if it is not all.
+
+    libsndfile reads such a file without complaint, and says so in its log only. Programs that write
+    to a pipe cannot know, and declare about 2 or 4 GiB.
+    """
+    for declared, there in re.findall(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log):
+        if int(there) < int(declared) < 0x7FFF0000:
+            return f"{int(there):,} of {int(declared):,} bytes are there"
+    return None
