@@ -6,7 +6,7 @@ import os
 if not os.path.isdir(os.path.join(__path__[0], "kernels")):
     __path__.append(os.path.dirname(__path__[0]))
 
-from minicnn import data, kernels, models, nn, ops, optim
+from minicnn import audio, data, kernels, models, nn, ops, optim
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import load, save
 from minicnn.gradient_check import gradcheck
@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Tensor",
+    "audio",
     "data",
     "empty_cache",
     "evaluate",

@@ -1,5 +1,28 @@
-"""From sound to what a network takes, and from what it says to a musician's answer."""
+"""From sound to what a network takes, and from what it says to a musician's answer.
 
-from minicnn.audio import targets
+Rooms are opened when they are first asked for: `import minicnn` waits for none of them.
+"""
 
-__all__ = ["targets"]
+import importlib
+from typing import Any
+
+# Where what is asked for by its own name stands.
+_NAMES = {"features": "front_end", "FrontEnd": "front_end", "folder_features": "cache"}
+
+__all__ = [
+    "FrontEnd", "augment", "cache", "clip", "compression", "datasets", "evaluate", "factorisation",
+    "features", "folder_features", "front_end", "listeners", "sound", "soundfont", "spectral",
+    "stream", "synth", "targets", "windows",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
