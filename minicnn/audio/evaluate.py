@@ -199,7 +199,7 @@ def tags(reference, probabilities, names: Sequence[str] | None = None) -> TagSco
         curves[1, i] = metrics.average_precision_score(true[:, i], scores[:, i])
     skipped = tuple(name for i, name in enumerate(names) if i not in set(known.tolist()))
     roc, pr = curves[:, known].mean(axis=1).tolist()
-    return TagScores(roc, pr, *curves, skipped)
+    return TagScores(roc, pr, curves[0], curves[1], skipped)
 
 
 def frames(reference, estimated) -> FrameScores:
@@ -262,17 +262,17 @@ def classes(reference, predicted, names: Sequence[str] | int) -> ClassScores:
             f"classes: the reference is {true.shape}, the prediction is {said.shape}; "
             "both must be (n,), n >= 1"
         )
-    names = tuple(range(names)) if isinstance(names, int) else tuple(names)
+    known: tuple = tuple(range(names) if isinstance(names, int) else names)
     everything = np.concatenate([true, said])
-    wrong = ~np.isin(everything, np.arange(len(names)))
+    wrong = ~np.isin(everything, np.arange(len(known)))
     if wrong.any():
-        raise ValueError(f"classes: there is no class {everything[wrong][0]} of {len(names)}")
+        raise ValueError(f"classes: there is no class {everything[wrong][0]} of {len(known)}")
     confusion = _imported("sklearn.metrics").confusion_matrix(
-        true, said, labels=np.arange(len(names))
+        true, said, labels=np.arange(len(known))
     )
     right, total = np.diag(confusion), confusion.sum(axis=1)
     accuracies = np.where(total > 0, right / np.maximum(total, 1), np.nan)
-    absent = tuple(name for name, count in zip(names, total, strict=True) if not count)
+    absent = tuple(name for name, count in zip(known, total, strict=True) if not count)
     average = float(np.nanmean(accuracies))
     return ClassScores(average, part(right.sum(), total.sum()), accuracies, confusion, absent)
 
