@@ -107,16 +107,15 @@ def simulate(
     tastes = random.standard_normal((n_listeners, features.shape[1]))
     counts = _counts(random, n_listeners, plays, activity)
     drawn = []
-    for first in tqdm(
-        range(0, n_listeners, _CHUNK), disable=not progress, dynamic_ncols=True, unit="listener",
-        unit_scale=_CHUNK,
-    ):  # fmt: skip
-        some = slice(first, first + _CHUNK)
-        ends = np.cumsum(chances * _attraction(tastes[some], features, taste), axis=1)
-        for sums, count in zip(ends, counts[some], strict=True):
-            places = random.random(count) * sums[-1]
-            # A place that is rounded up to the very end is the last song's.
-            drawn.append(np.minimum(np.searchsorted(sums, places, "right"), len(sums) - 1))
+    with tqdm(total=n_listeners, disable=not progress, dynamic_ncols=True, unit="listener") as bar:
+        for first in range(0, n_listeners, _CHUNK):
+            some = slice(first, first + _CHUNK)
+            ends = np.cumsum(chances * _attraction(tastes[some], features, taste), axis=1)
+            for sums, count in zip(ends, counts[some], strict=True):
+                places = random.random(count) * sums[-1]
+                # A place that is rounded up to the very end is the last song's.
+                drawn.append(np.minimum(np.searchsorted(sums, places, "right"), len(sums) - 1))
+            bar.update(len(ends))
     who = np.repeat(np.arange(n_listeners), counts)
     what = np.concatenate(drawn)
     found = scipy.sparse.coo_array(
