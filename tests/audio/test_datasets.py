@@ -4,9 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
-import soundfile
 
 from minicnn.audio import datasets
+
+soundfile = pytest.importorskip("soundfile")
 
 tables = {
     "classes": "file,label\na.wav,flute\nsub/b.wav,horn\n",

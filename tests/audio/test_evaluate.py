@@ -5,7 +5,6 @@ import subprocess
 import sys
 import warnings
 
-import mir_eval
 import numpy as np
 import pytest
 import scipy.sparse
@@ -14,6 +13,8 @@ from hypothesis import strategies as st
 
 from minicnn.audio import evaluate
 from minicnn.audio.evaluate import Matches
+
+mir_eval = pytest.importorskip("mir_eval")
 
 
 def rng(seed=0):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from minicnn.audio import datasets, mirdata_sets
 
 mirdata = pytest.importorskip("mirdata")
+soundfile = pytest.importorskip("soundfile")
 
 
 def write(folder, name, text=None):
