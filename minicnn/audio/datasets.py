@@ -1,0 +1,198 @@
+"""Recordings with labels: a folder of your own, or any data set that mirdata knows.
+
+`load("my/folder", "onsets")` reads `my/folder/labels.csv`. Its first row names the columns:
+
+========== ================================ ======================================================
+task       columns                          the label of a track
+========== ================================ ======================================================
+classes    file, label                      str: an instrument or a genre
+tags       file, tags                       tuple of str; in the file, `;` is between them
+onsets     file, time                       array, shape (k,) [s], in order
+voice      file, start, end                 array, shape (k, 2) [s]: where there is a voice
+pitch      file, time, frequency            times [s], frequencies [Hz]: 0 where there is no pitch
+multi_f0   file, time, frequency            times [s], a list of an array of frequencies for each
+========== ================================ ======================================================
+
+A file with several onsets, segments or frames has a row for each; of several pitches, each has its
+row, at the same time. A row with a file and nothing more says that nothing is there. So a file by
+hand may be::
+
+    file,start,end
+    songs/one.wav,0.5,3.25
+    songs/one.wav,7,9.5
+    songs/two.flac,,
+
+Where labels have files of their own, the columns are `file, labels`: the second names a file of
+rows of what else would stand beside `file`, with or without a first row of names, with commas,
+semicolons, tabs or spaces between; for multi_f0, all frequencies of a time stand in its row.
+
+`voice` may have a column `label` more, for tables that name every segment: sing, voice, vocals or 1
+is one; nosing, novoice, instrumental, silence or 0 is none. Any table may have a column `split`.
+Files are named from the table's folder on, and lie within it.
+
+`load("mirdata:orchset:/path/to/it", "pitch")` does the same for a public data set that was
+downloaded before (`pip install "minicnn[data]"`); `mirdata_sets.SETS` says which have what.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+TASKS = ("classes", "tags", "onsets", "voice", "pitch", "multi_f0")
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording; nothing of its sound is read here, and its label when it is asked for.
+
+    Attributes
+    ----------
+    name : str
+        The file as the table names it, or the name of the data set's own.
+    path : Path
+        The sound.
+    split : str or None
+        Such as train or test, where the data set says so.
+    label
+        See the module's table. Reading it raises ValueError, which names the track, if its labels
+        cannot be read.
+    """
+
+    name: str
+    path: Path
+    split: str | None = None
+    read: Callable[[], Any] = field(repr=False, compare=False, kw_only=True)
+
+    @cached_property
+    def label(self) -> Any:
+        """What is to be learned of this track."""
+        return self.read()
+
+
+@dataclass(frozen=True)
+class Dataset(Sequence):
+    """Tracks with labels of one task.
+
+    Attributes
+    ----------
+    name : str
+    task : str
+    tracks : tuple of Track
+    license : str
+        In the data set's own words. It is up to you to keep to it.
+    left_out : tuple of str
+        What is wrong with each track that is not here, with `on_error="skip"`.
+    """
+
+    name: str
+    task: str
+    tracks: tuple[Track, ...]
+    license: str = "unknown"
+    left_out: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    @overload
+    def __getitem__(self, index: int) -> Track: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Track, ...]: ...
+    def __getitem__(self, index):
+        return self.tracks[index]
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {len(self)} tracks with {self.task}; license: {self.license}"
+        if self.left_out:
+            text += "".join(f"\n  left out: {each}" for each in self.left_out)
+        return text
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the parts that tracks belong to, in alphabetical order."""
+        return tuple(sorted({track.split for track in self.tracks if track.split is not None}))
+
+    def split(self, name: str) -> Dataset:
+        """Return the tracks of one part.
+
+        Raises
+        ------
+        ValueError
+            If there is no such part.
+        """
+        if name not in self.splits:
+            there = ", ".join(self.splits) or "no splits"
+            raise ValueError(f"{self.name}: there is no split {name!r}; there are {there}")
+        return replace(self, tracks=tuple(each for each in self.tracks if each.split == name))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All classes or tags, in alphabetical order: number i of a network's outputs is names[i].
+
+        Raises
+        ------
+        ValueError
+            If the labels are no names.
+        """
+        if self.task == "classes":
+            return tuple(sorted({track.label for track in self.tracks}))
+        if self.task == "tags":
+            return tuple(sorted({tag for track in self.tracks for tag in track.label}))
+        raise ValueError(f"{self.name}: {self.task} have no names; classes and tags have")
+
+
+def load(source: str | os.PathLike, task: str, *, on_error: str = "raise") -> Dataset:
+    """Return the tracks of a data set, with their labels for one task.
+
+    Parameters
+    ----------
+    source : path or str
+        A folder with a file `labels.csv`, or such a file itself; or `mirdata:NAME:FOLDER`, or
+        `mirdata:NAME@VERSION:FOLDER`.
+    task : "classes", "tags", "onsets", "voice", "pitch" or "multi_f0"
+    on_error : "raise" or "skip"
+        What happens where a track's sound is missing or no sound, its labels cannot be read, or lie
+        beyond its end: an error that lists all such tracks, or a data set without them, whose
+        `left_out` lists them, and one warning. Labels of mirdata are read when they are asked for.
+
+    Returns
+    -------
+    Dataset
+        In the order of the table.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, table or data set.
+    ValueError
+        If the task, on_error or the table is none, or if a track is wrong.
+    """
+    if task not in TASKS:
+        raise ValueError(f"load: there is no task {task!r}; there are {', '.join(TASKS)}")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"load: on_error is {on_error!r}; it must be raise or skip")
+    if str(source).startswith("mirdata:"):
+        from minicnn.audio import mirdata_sets
+
+        name, license_, found = mirdata_sets.tracks(str(source), task)
+    else:
+        from minicnn.audio import label_table
+
+        name, license_, found = label_table.tracks(Path(source), task)
+    tracks: list[Track] = []
+    wrong: list[str] = []
+    for each in found:
+        (wrong if isinstance(each, str) else tracks).append(each)  # type: ignore[arg-type]
+    dataset = Dataset(name, task, tuple(tracks), license_, tuple(wrong))
+    if wrong:
+        some = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        count = f"{len(wrong)} of {len(wrong) + len(tracks)} tracks"
+        if on_error == "raise":
+            raise ValueError(f"load: {name}: {count} cannot be used: {some}")
+        warnings.warn(f"load: {name}: left out {count}: {some}", RuntimeWarning, stacklevel=2)
+    return dataset
