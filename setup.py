@@ -46,7 +46,7 @@ setup(
         "examples": examples,
         "gpu12": ["cupy-cuda12x[ctk]>=14,<15"],
         "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
-        "test": ["pytest>=8", "hypothesis>=6.100", *examples],
+        "test": ["pytest>=8", "hypothesis>=6.100", *audio, *examples],
         # The very version that results are compared with; its plain name may bring CUDA libraries.
         # ONNX Runtime (110 MB beside PyTorch's 700) is compared with in inference.
         "bench": ["torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20"],

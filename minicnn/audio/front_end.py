@@ -11,6 +11,7 @@ onset and the voice network see each band at mean 0 and variance 1, the spiral n
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -137,12 +138,26 @@ class FrontEnd:
             self._check_length(transformed)
         if self.step is None:
             return transformed[None]
-        if self.before:
-            last = self._last_middle(transformed.shape[-1])
-            behind = last + self.length - self.before - transformed.shape[-1]
-            transformed = self._extended(transformed, self.before, behind)
-        views = sliding_window_view(transformed, self.length, axis=-1)[..., :: self.step, :]
+        around = self.surrounded(transformed)
+        views = sliding_window_view(around, self.length, axis=-1)[..., :: self.step, :]
         return self._finished(np.moveaxis(views, -2, 0))
+
+    def surrounded(self, transformed: np.ndarray) -> np.ndarray:
+        """Return all that `windows` see of what `transform` returned, in one piece.
+
+        Parameters
+        ----------
+        transformed : array, shape (C, [F,] T)
+
+        Returns
+        -------
+        ndarray, shape (C, [F,] T')
+        """
+        if not self.before:
+            return transformed
+        last = self._last_middle(transformed.shape[-1])
+        behind = last + self.length - self.before - transformed.shape[-1]
+        return self._extended(transformed, self.before, behind)
 
     def window(self, transformed: np.ndarray, index: int) -> np.ndarray:
         """Return one of `windows`, without the others.
@@ -176,7 +191,7 @@ class FrontEnd:
 
     def lengthened(self, samples: np.ndarray) -> np.ndarray:
         """Return samples with as much silence behind as the network needs, if any."""
-        wanted = 1 if self.before else self._samples_of(self.length)
+        wanted = 1 if self.before else self.samples_of(self.length)
         samples = sound.checked(samples)
         return np.pad(samples, (0, max(wanted - len(samples), 0)))
 
@@ -211,6 +226,15 @@ class FrontEnd:
             middle = np.arange(0, n_frames - self.length + 1, self.step) + self.length // 2
         return middle * (self.hop_length / self.sample_rate)
 
+    def samples_of(self, n_frames: int) -> int:
+        """Return of how many samples `transform` makes so many frames."""
+        return n_frames if self.hop_length == 1 else (n_frames - 1) * self.hop_length
+
+    @property
+    def reach(self) -> int:
+        """How far to either side of a frame `transform` hears [samples]."""
+        raise NotImplementedError
+
     @property
     def frame_rate(self) -> float:
         """Frames of `transform` per second, or its samples."""
@@ -230,9 +254,6 @@ class FrontEnd:
     def _last_middle(self, n_frames):
         """Return up to where there are windows: of n samples as of spectrograms 1 + n // step."""
         return n_frames if self.hop_length == 1 else n_frames - 1
-
-    def _samples_of(self, frames):
-        return frames if self.hop_length == 1 else (frames - 1) * self.hop_length
 
     def _check_length(self, transformed):
         if transformed.shape[-1] < self.length:
@@ -269,6 +290,7 @@ class Waveform(FrontEnd):
         )
 
     silence = 0.0
+    reach = 0
 
     def transform(self, samples):
         """Return samples as they are, with a channel axis."""
@@ -324,6 +346,11 @@ class Mel(FrontEnd):
         """What the compression makes of 0."""
         return self.compression(np.zeros(1, np.float32))[0]
 
+    @property
+    def reach(self):
+        """Half of the longest window."""
+        return max(self.n_ffts) // 2
+
     def transform(self, samples):
         """Return the mel spectrograms of samples (C, n_mels, T)."""
         samples = sound.checked(samples).astype(np.float32, copy=False)
@@ -376,6 +403,14 @@ class ConstantQ(FrontEnd):
     def silence(self):
         """What the compression makes of 0."""
         return self.compression(np.zeros(1, np.float32))[0]
+
+    @property
+    def reach(self):
+        """Half of the longest window, that of the lowest bin."""
+        bandwidth = (
+            self.bins.fmin * min(self.harmonics) * (2 ** (1 / self.bins.bins_per_octave) - 1)
+        )
+        return math.ceil(self.sample_rate / bandwidth / 2)
 
     def transform(self, samples):
         """Return the constant-Q transforms of samples (C, n_bins, T)."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +46,9 @@ def load(
         If soundfile, or soxr where it is needed, is not installed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"load: there is no file {str(path)!r}")
-    soundfile = needed("soundfile", "load")
-    try:
-        with soundfile.SoundFile(path) as file:
-            declared, own_rate, log = file.frames, file.samplerate, file.extra_info
-            channels = file.read(dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"load: {str(path)!r} is no whole sound file: {error.error_string}"
-        ) from None
-    if cut := _cut_off(log):
-        raise ValueError(f"load: {str(path)!r} is cut off: {cut}")
+    with opened(path, "load") as file:
+        declared, own_rate = file.frames, file.samplerate
+        channels = file.read(dtype="float32", always_2d=True)
     if len(channels) < declared:
         raise ValueError(
             f"load: {str(path)!r} is cut off: {len(channels):,} of {declared:,} samples are there"
@@ -67,6 +59,35 @@ def load(
         return resample(samples, own_rate, rate), rate
     except ValueError as error:
         raise ValueError(f"load: {str(path)!r}: {error}") from None
+
+
+@contextlib.contextmanager
+def opened(path: Path, function: str) -> Iterator[Any]:
+    """Open a sound file for what follows, as a `soundfile.SoundFile`.
+
+    Parameters
+    ----------
+    path : Path
+    function : str
+        Whose errors they are.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ModuleNotFoundError
+        As `load` does; also if the file turns out to be broken while it is read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{function}: there is no file {str(path)!r}")
+    soundfile = needed("soundfile", function)
+    try:
+        with soundfile.SoundFile(path) as file:
+            if cut := _cut_off(file.extra_info):
+                raise ValueError(f"{function}: {str(path)!r} is cut off: {cut}")
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"{function}: {str(path)!r} is no whole sound file: {error.error_string}"
+        ) from None
 
 
 def mono(channels: np.ndarray) -> np.ndarray:

@@ -218,6 +218,12 @@ def harmonic_constant_q(
     return bins[place.reshape(cents.shape)]
 
 
+def quality(bins_per_octave: int) -> float:
+    """Return Q: how many periods of its frequency the window of a constant-Q bin holds."""
+    ratio = 2.0 ** (2 / bins_per_octave)
+    return (ratio + 1) / (ratio - 1)
+
+
 def a_weighting(frequencies) -> np.ndarray:
     """Return how much of a power the ear hears at some frequencies, 1 at 1 kHz.
 
@@ -296,16 +302,15 @@ _MEL_FILTERS = {"slaney": _slaney, "yaafe": _yaafe, "madmom": _madmom}
 def _constant_q(samples, sample_rate, hop_length, frequencies, bins_per_octave):
     """Return the magnitudes (frequencies, frames) under windows of Q periods, low to high."""
     samples = np.asarray(samples)
-    ratio = 2.0 ** (2 / bins_per_octave)
-    quality = (ratio + 1) / (ratio - 1)
-    highest = frequencies[-1] * (1 + 0.75 / quality)  # with half the width of a Hann window
+    periods = quality(bins_per_octave)
+    highest = frequencies[-1] * (1 + 0.75 / periods)  # with half the width of a Hann window
     if highest > sample_rate / 2:
         raise ValueError(
             f"constant_q: the highest bin listens at {frequencies[-1]:,.0f} Hz and up to "
             f"{highest:,.0f} Hz; {sample_rate:,} Hz hold less than {sample_rate / 2:,.0f} Hz"
         )
     frequencies = frequencies / sample_rate
-    lengths = quality / frequencies
+    lengths = periods / frequencies
     magnitudes = np.empty((len(frequencies), 1 + len(samples) // hop_length), samples.dtype)
     # Windows of about one length at a time: a sum takes as long for all as for the longest.
     octaves = np.floor(np.log2(lengths / _SHORT)).clip(max=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import os
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from tqdm import tqdm
+
+from minicnn.audio.sound import mono, needed, opened
 
 BLOCK = 1 << 16  # samples that are read at once: 256 KB per channel
 
@@ -49,11 +50,11 @@ def blocks(
     with contextlib.ExitStack() as stack:
         if isinstance(sound, (str, os.PathLike)):
             name = repr(os.fspath(sound))
-            file = stack.enter_context(_opened(sound))
+            file = stack.enter_context(opened(Path(sound), "windows"))
             own, declared = file.samplerate, file.frames
             if sample_rate not in (None, own):
                 raise ValueError(f"windows: {name} has {own} Hz; sample_rate is {sample_rate}")
-            parts = (b.mean(axis=1) for b in file.blocks(BLOCK, dtype="float32", always_2d=True))
+            parts = map(mono, file.blocks(BLOCK, dtype="float32", always_2d=True))
         else:
             name, samples = "the samples", _one_channel(sound)
             own, declared = rate if sample_rate is None else sample_rate, len(samples)
@@ -72,21 +73,6 @@ def _progress_bar(declared, own, rate, shown):
     known = own is not None
     total = math.ceil(declared * rate / own) if known else declared
     return tqdm(total=total, unit="s", unit_scale=1 / rate if known else 1.0, disable=not shown)
-
-
-@contextlib.contextmanager
-def _opened(path):
-    """Open a sound file; raise if there is none, and name it if it cannot be read to its end."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"windows: there is no file {os.fspath(path)!r}")
-    soundfile = _needed("soundfile")
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield file
-    except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"windows: {os.fspath(path)!r} is no whole sound file: {error.error_string}"
-        ) from None
 
 
 def _one_channel(samples):
@@ -118,7 +104,9 @@ def _resampled(blocks, own, rate):
     if own == rate:
         yield from blocks
         return
-    resampler = _needed("soxr").ResampleStream(own, rate, 1, dtype="float32", quality="HQ")
+    resampler = needed("soxr", "windows").ResampleStream(
+        own, rate, 1, dtype="float32", quality="HQ"
+    )
     heard = made = 0
     for block in blocks:
         heard += len(block)
@@ -128,16 +116,6 @@ def _resampled(blocks, own, rate):
     left = math.ceil(heard * rate / own) - made
     rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)[:left]
     yield np.pad(rest, (0, left - len(rest)))
-
-
-def _needed(module):
-    """Import what the extra "audio" brings, or say how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'windows: needs {module}, which is not installed: pip install "minicnn[audio]"'
-        ) from error
 
 
 class Held:

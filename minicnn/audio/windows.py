@@ -22,6 +22,7 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.audio import stream
+from minicnn.audio.front_end import FrontEnd
 from minicnn.autograd import Tensor, no_grad
 from minicnn.nn.module import Module
 
@@ -83,18 +84,13 @@ def predict(model: Module | Callable, sound: Any, sample_rate: float | None = No
 
     Examples
     --------
-    A pitch for every 10 ms, in blocks of 10 s; then tags, of windows that overlap by half.
+    A pitch for every 10 ms; then tags, of windows side by side.
 
-    >>> model = models.crepe("tiny")
-    >>> front_end = functools.partial(audio.features, model, sample_rate=model.sample_rate)
-    >>> found = predict(model, "song.flac", frame=160, window=160_000, context=640,
-    ...                 front_end=front_end, activation=ops.sigmoid)
+    >>> found = predict(models.crepe("tiny"), "song.flac", activation=ops.sigmoid)
     >>> found.times.shape, found.values.shape
     ((18001,), (18001, 360))
 
-    >>> found = predict(tagger, "song.flac", window=29 * 12_000, hop=29 * 6_000,
-    ...                 front_end=tagger_front_end, activation=ops.sigmoid)
-    >>> found.pool("mean").shape
+    >>> predict(models.mel_cnn_1d(), "song.flac", activation=ops.sigmoid).pool("mean").shape
     (50,)
     """
     found = list(pieces(model, sound, sample_rate, **options))
@@ -107,7 +103,7 @@ def pieces(
     sound: Any,
     sample_rate: float | None = None,
     *,
-    window: int,
+    window: int | None = None,
     hop: int | None = None,
     frame: int | None = None,
     context: int = 0,
@@ -142,7 +138,9 @@ def pieces(
     sound : path-like, or array of float, shape (n,)
     sample_rate : float, optional [Hz]
         Of samples; by default the network's own. A file knows its own, and has to agree.
-    window : int [samples]
+    window : int, optional [samples]
+        By default it and `frame`, `context`, `front_end`, `call` and `time_axis` are as `cut_for`
+        says.
     hop : int, optional [samples]
         By default the window: no overlap.
     frame : int, optional [samples]
@@ -188,6 +186,13 @@ def pieces(
     ModuleNotFoundError
         If soundfile, or soxr where it is needed, is not installed.
     """
+    if window is None:
+        if frame or context or front_end or call or time_axis:
+            raise ValueError("windows: without a window, the network's class says how to cut")
+        kept = dict(hop=hop, activation=activation, decode=decode, batch_size=batch_size)
+        kept |= dict(rate=rate, progress=progress)
+        yield from pieces(model, sound, sample_rate, **cut_for(model), **kept)
+        return
     hop = window if hop is None else hop
     rate = getattr(model, "sample_rate", None) if rate is None else rate
     _check_lengths(window, hop, frame, context, batch_size, rate)
@@ -201,6 +206,55 @@ def pieces(
         found = _averaged(parts, hop < window, frame)
     for middles, values in found:
         yield Prediction(middles / rate, values if decode is None else np.asarray(decode(values)))
+
+
+def cut_for(model: Any, seconds: float = 10.0) -> dict[str, Any]:
+    """Return how `pieces` cuts sounds for a network of the lecture, from what its class says.
+
+    Networks for clips get windows as long as their input. Those that answer for every frame get
+    blocks, with as much around them as they hear, and slide through these if they can.
+
+    Parameters
+    ----------
+    model : Network
+    seconds : float
+        How long blocks are.
+
+    Returns
+    -------
+    dict
+        Options of `pieces`: window, and where they are needed frame, context, front_end, call and
+        time_axis.
+
+    Raises
+    ------
+    TypeError
+        If the network takes no sound.
+    ValueError
+        If it takes sounds of any length at once, so that its class names no window.
+    """
+    front_end = FrontEnd.of(model)
+    if front_end.step is None:
+        raise ValueError(
+            f"windows: {type(model).__name__} takes any length at once; it needs a window [samples]"
+        )
+    if not front_end.before:
+        return dict(window=front_end.samples_of(front_end.length), front_end=front_end)
+    frame = front_end.step * front_end.hop_length
+    heard = front_end.before * front_end.hop_length + front_end.reach
+    cut = dict(
+        window=max(round(seconds * front_end.sample_rate / frame), 1) * frame,
+        frame=frame,
+        context=-(-heard // frame) * frame,
+        front_end=front_end,
+    )
+    if getattr(model, "slide_hop", None) != front_end.step:
+        return cut
+
+    def surrounded(samples):
+        return front_end.surrounded(front_end.transform(samples))[None]
+
+    return {**cut, "front_end": surrounded, "call": model.slide, "time_axis": -1}
 
 
 def _check_lengths(window, hop, frame, context, batch_size, rate):

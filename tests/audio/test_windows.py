@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minicnn import Tensor, models, nn, ops
+from minicnn import Tensor, audio, models, nn, no_grad, ops
 from minicnn.audio import stream, windows
 
 
@@ -264,6 +264,38 @@ def test_deep_salience_answers_in_blocks_as_in_one_piece():
     )
     assert hard.max() > 1e-3 * np.abs(whole).max()
     assert soft.max() < hard.max()
+
+
+@pytest.mark.parametrize("build", [models.onset_cnn, models.voice_cnn, models.crepe])
+def test_a_network_of_the_lecture_says_itself_how_sounds_are_cut(build):
+    """In blocks, sliding where it can, as its front end and it itself say in one piece."""
+    model = build(rng=0) if build is not models.crepe else build("tiny", rng=0)
+    rate = model.sample_rate
+    samples = noise(int(2.3 * rate) + 11)
+    cut = windows.cut_for(model, seconds=1)
+    blocks = windows.predict(model, samples, **cut).values
+    x = audio.features(model.eval(), samples, rate)
+    with no_grad():
+        whole = model(Tensor(x)).numpy()
+    assert cut["window"] / rate == pytest.approx(1, abs=0.01)
+    assert blocks.shape == whole.shape
+    assert np.abs(blocks - whole).max() < 1e-3 * whole.std()
+    default = windows.predict(model, samples)
+    assert np.allclose(default.times, np.arange(len(whole)) * cut["frame"] / rate)
+    assert np.abs(default.values - whole).max() < 1e-3 * whole.std()
+
+
+def test_a_network_for_clips_says_itself_how_long_they_are():
+    model = models.sample_cnn(rng=0)
+    samples = noise(3 * 59_049)
+    found = windows.predict(model, samples, activation=ops.sigmoid)
+    assert found.values.shape == (3, 50)
+    assert np.allclose(found.times, (np.arange(3) + 0.5) * 59_049 / 22_050)
+    assert windows.predict(model, samples, hop=29_525).values.shape[0] == 6
+    with pytest.raises(ValueError, match=r"FCN takes any length at once; it needs a window"):
+        windows.predict(models.fcn3(rng=0), samples)
+    with pytest.raises(ValueError, match="without a window, the network's class says how to cut"):
+        windows.predict(model, samples, frame=160)
 
 
 def pitch_frames(samples):
