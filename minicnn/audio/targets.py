@@ -14,11 +14,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 REFERENCE = 10.0  # 0 cents [Hz]
+MANY = 1 << 14  # frames that are looked at together
 
 
 def to_cents(frequency) -> np.ndarray:
-    """Return how many cents frequencies [Hz] are above 10 Hz; -inf for 0 Hz."""
-    with np.errstate(divide="ignore"):
+    """Return how many cents frequencies [Hz] are above 10 Hz; -inf for 0 Hz, NaN below."""
+    with np.errstate(divide="ignore", invalid="ignore"):
         return 1200 * np.log2(np.asarray(frequency, np.float64) / REFERENCE)
 
 
@@ -90,9 +91,12 @@ def one_hot(classes, n_classes: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a class does not exist.
+        If a class does not exist, or is no whole number.
     """
-    return multi_hot([[each] for each in np.asarray(classes).tolist()], n_classes)
+    classes = np.asarray(classes)
+    if classes.size and classes.dtype.kind not in "iub":
+        raise ValueError(f"one_hot: classes are {classes.dtype}; whole numbers are taken")
+    return multi_hot([[each] for each in classes.tolist()], n_classes)
 
 
 def multi_hot(classes: Sequence[Sequence[int]], n_classes: int) -> np.ndarray:
@@ -131,7 +135,8 @@ def blurred(frequencies, bins: PitchBins, deviation: float = 25.0) -> np.ndarray
     Parameters
     ----------
     frequencies : array, shape (n,) [Hz]
-        0 or NaN where there is no pitch: that row is 0.
+        0, NaN or less than 0 (a guess where nothing sounds, as melodies are estimated) where there
+        is no pitch: that row is 0.
     bins : PitchBins
     deviation : float [cents]
 
@@ -139,7 +144,8 @@ def blurred(frequencies, bins: PitchBins, deviation: float = 25.0) -> np.ndarray
     -------
     ndarray of float32, shape (n, n_bins)
     """
-    cents = to_cents(np.nan_to_num(np.asarray(frequencies, np.float64)))
+    frequencies = np.asarray(frequencies, np.float64)
+    cents = to_cents(np.where(frequencies > 0, frequencies, 0))
     distance = bins.cents - cents[:, None]
     return np.exp(-(distance**2) / (2 * deviation**2)).astype(np.float32)
 
@@ -192,14 +198,21 @@ def onsets(
     Returns
     -------
     target, weight : ndarray of float32, shape (n_frames,)
+
+    Raises
+    ------
+    ValueError
+        If a time is not finite, or the frame rate not above 0.
     """
     target, weight = np.zeros(n_frames, np.float32), np.ones(n_frames, np.float32)
-    frames = np.round(np.asarray(times, np.float64) * frame_rate).astype(np.int64)
+    _check_rate("onsets", frame_rate)
+    times = _finite("onsets", times)
+    frames = np.round(times * frame_rate).astype(np.int64)
+    frames = frames[(frames >= 0) & (frames < n_frames)]
     if neighbours:
         beside = np.concatenate([frames - 1, frames + 1])
         beside = beside[(beside >= 0) & (beside < n_frames)]
         target[beside], weight[beside] = 1, neighbours
-    frames = frames[(frames >= 0) & (frames < n_frames)]
     target[frames], weight[frames] = 1, 1
     return target, weight
 
@@ -221,9 +234,15 @@ def activity(segments, n_frames: int, frame_rate: float, smoothing: float = 0.02
     Returns
     -------
     ndarray of float32, shape (n_frames,)
+
+    Raises
+    ------
+    ValueError
+        If a time is not finite, or the frame rate not above 0.
     """
+    _check_rate("activity", frame_rate)
     target = np.full(n_frames, smoothing, np.float32)
-    for start, stop in np.asarray(segments, np.float64).reshape(-1, 2):
+    for start, stop in _finite("activity", segments).reshape(-1, 2):
         first, last = (round(time * frame_rate) for time in (start, stop))
         target[max(first, 0) : max(last, 0)] = 1 - smoothing
     return target
@@ -321,6 +340,11 @@ def viterbi(emission, transition, start=None) -> np.ndarray:
     ndarray of int, shape (n,)
         Among equally likely paths, the one of lower states from the end on.
 
+    Raises
+    ------
+    ValueError
+        If the band has no middle, or there is no path that is possible.
+
     References
     ----------
     Rabiner, "A tutorial on hidden Markov models and selected applications in speech recognition",
@@ -328,6 +352,10 @@ def viterbi(emission, transition, start=None) -> np.ndarray:
     """
     emission, transition = np.asarray(emission, np.float64), np.asarray(transition, np.float64)
     n, states = emission.shape
+    if transition.shape[0] != states or transition.shape[1] % 2 == 0:
+        raise ValueError(
+            f"viterbi: transition is {transition.shape}; it takes ({states}, an odd number)"
+        )
     if n == 0:
         return np.zeros(0, np.int64)
     k = transition.shape[1] // 2
@@ -346,6 +374,8 @@ def viterbi(emission, transition, start=None) -> np.ndarray:
         step = score.argmax(axis=1)
         came[t] = np.arange(states) + step - k
         best = np.take_along_axis(score, step[:, None], axis=1)[:, 0] + emission[t]
+    if not best.max() > -np.inf:
+        raise ValueError(f"viterbi: no path through the {n} frames is possible")
     path = np.empty(n, np.int64)
     path[-1] = best.argmax()
     for t in range(n - 1, 0, -1):
@@ -375,8 +405,16 @@ def pick_onsets(
     Returns
     -------
     ndarray [s]
+
+    Raises
+    ------
+    ValueError
+        If the frame rate is not above 0, or the window empty.
     """
     activations = np.asarray(activations, np.float64)
+    _check_rate("pick_onsets", frame_rate)
+    if smooth < 1:
+        raise ValueError(f"pick_onsets: smooth is {smooth}; a window has 1 frame or more")
     if not activations.size:
         return np.zeros(0)
     curve = np.convolve(activations, np.hamming(smooth), "full")
@@ -430,13 +468,25 @@ def is_active(
     Returns
     -------
     ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If a probability is NaN, or the frame rate not above 0.
     """
     probabilities = np.asarray(probabilities, np.float64)
-    if not probabilities.size:
-        return np.zeros(0, bool)
+    _check_rate("is_active", frame_rate)
+    if np.isnan(probabilities).any():
+        raise ValueError(f"is_active: {np.isnan(probabilities).sum()} probabilities are NaN")
     half = round(median * frame_rate / 2)
     padded = np.pad(probabilities, half, constant_values=np.nan)
-    return np.nanmedian(sliding_window_view(padded, 2 * half + 1), axis=1) > threshold
+    active = np.zeros(len(probabilities), bool)
+    # The median copies its windows: those of three hours at once would be a gigabyte.
+    for start in range(0, len(active), MANY):
+        stop = min(start + MANY, len(active))
+        windows = sliding_window_view(padded[start : stop + 2 * half], 2 * half + 1)
+        active[start:stop] = np.nanmedian(windows, axis=1) > threshold
+    return active
 
 
 def rank_tags(
@@ -494,6 +544,19 @@ def average_segments(probabilities, mean: str = "arithmetic") -> np.ndarray:
         with np.errstate(divide="ignore"):
             return np.exp(np.log(probabilities).mean(axis=0))
     raise ValueError(f"average_segments: mean is {mean!r}; it must be arithmetic or geometric")
+
+
+def _check_rate(function, frame_rate):
+    if not 0 < frame_rate < np.inf:
+        raise ValueError(f"{function}: frame_rate is {frame_rate}; it is finite and above 0")
+
+
+def _finite(function, times):
+    """Return times as floats; raise if one is not finite."""
+    times = np.asarray(times, np.float64)
+    if not np.isfinite(times).all():
+        raise ValueError(f"{function}: {np.sum(~np.isfinite(times))} times are not finite")
+    return times
 
 
 def _frames(function, activations, bins):

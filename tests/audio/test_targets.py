@@ -244,3 +244,55 @@ def test_segments_are_averaged():
         targets.average_segments(np.zeros((0, 2)))
     with pytest.raises(ValueError, match="mean is 'median'"):
         targets.average_segments(segments, "median")
+
+
+def test_a_median_over_a_long_recording_is_that_of_its_pieces(monkeypatch):
+    probabilities = np.random.default_rng(0).random(1000)
+    at_once = targets.is_active(probabilities, 70)
+    monkeypatch.setattr(targets, "MANY", 64)
+    assert np.array_equal(targets.is_active(probabilities, 70), at_once)
+    assert 0 < at_once.sum() < 1000
+    assert targets.is_active([], 70).shape == (0,)
+
+
+def test_a_path_is_refused_where_none_is_possible():
+    near = np.log(np.full((4, 3), 1 / 3))
+    emission = np.zeros((3, 4))
+    emission[1] = -np.inf
+    with pytest.raises(ValueError, match="no path through the 3 frames is possible"):
+        targets.viterbi(emission, near)
+    apart = np.full((2, 4), -np.inf)
+    apart[0, 0] = apart[1, 3] = 0  # further than a step goes
+    with pytest.raises(ValueError, match="no path through the 2 frames is possible"):
+        targets.viterbi(apart, near)
+    with pytest.raises(ValueError, match=r"transition is \(4, 2\); it takes \(4, an odd number\)"):
+        targets.viterbi(emission, near[:, :2])
+
+
+def test_a_guess_where_nothing_sounds_is_no_pitch():
+    target = targets.blurred([-220.0, 0, np.nan, 440], crepe)
+    assert not target[:3].any()
+    assert target[3].max() == pytest.approx(1, abs=0.1)
+    assert (crepe.nearest([-220.0, np.nan]) == -1).all()
+
+
+def test_an_onset_behind_the_last_frame_marks_none():
+    target, weight = targets.onsets([1.0], 100, 100)
+    assert not target.any()
+    assert (weight == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: targets.onsets([0.1, np.nan], 10, 100), "onsets: 1 times are not finite"),
+        (lambda: targets.activity([[0, np.inf]], 10, 100), "activity: 1 times are not finite"),
+        (lambda: targets.pick_onsets([0.1], 0), "pick_onsets: frame_rate is 0"),
+        (lambda: targets.pick_onsets([0.1], 100, smooth=0), "smooth is 0; a window has 1 frame"),
+        (lambda: targets.is_active([np.nan, 0.5], 70), "1 probabilities are NaN"),
+        (lambda: targets.one_hot([1.5], 3), "classes are float64; whole numbers are taken"),
+    ],
+)
+def test_what_is_no_time_rate_or_class_is_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong()
