@@ -32,9 +32,10 @@ LONGEST = 1024
 BLOCK = 512
 # Spectra that lie in memory at once [bytes].
 SHARED = 32 << 20
-# To transform a signal takes as long as so many multiply-adds, and so many more per sample; more
-# where samples are apart in memory. Measured: within a third for CREPE and deep salience.
-SIGNAL, SAMPLE, SAMPLE_APART = 2500, 40, 120
+# A pass takes as long as so many multiply-adds, a signal in it as so many, and each of its samples;
+# more where samples are apart in memory. Measured on an Intel Xeon, whose multiply-adds are quick;
+# Zen 4 does half as many in the time, but there too direct sums are faster where these say so.
+BEGIN, SIGNAL, SAMPLE, SAMPLE_APART = 10_000_000, 5000, 90, 270
 
 
 class Axis(NamedTuple):
@@ -108,7 +109,7 @@ def cost(shape, work):
     signals = positions * (inputs + outputs) + inputs * outputs * taps
     products = 3 * (cut.length // 2 + 1) * positions * inputs * outputs * taps
     sample = SAMPLE_APART if sizes.upright and sizes.short.size > 1 else SAMPLE
-    return shape.groups * (products + signals * (SIGNAL + sample * cut.length))
+    return BEGIN + shape.groups * (products + signals * (SIGNAL + sample * cut.length))
 
 
 def conv2d(x, w, b, y, activation, *, stride, padding, groups):

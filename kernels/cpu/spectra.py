@@ -84,7 +84,9 @@ class Taps(NamedTuple):
 
 def places(offset, across=0, along=0):
     """Return places of signals, one a row."""
-    return np.stack(np.broadcast_arrays(*map(np.atleast_1d, (offset, across, along))), 1)
+    rows = np.empty((np.broadcast(offset, across, along).size, 3), np.int64)
+    rows[:, 0], rows[:, 1], rows[:, 2] = offset, across, along
+    return rows
 
 
 def by(one, other):
