@@ -103,6 +103,10 @@ def test_a_table_may_be_named_and_files_may_have_their_full_path(folder):
         ("pitch", "0;440\n0,5;0\n", ([0, 0.5], [440, 0])),
         ("pitch", "time\tHz\n0\t440.0\n0.5\t441.0\n", ([0, 0.5], [440, 441])),
         ("multi_f0", "0   440  660\n0.5\n", ([0, 0.5], [[440, 660], []])),
+        ("multi_f0", "0\n0.5,440,660\n", ([0, 0.5], [[], [440, 660]])),
+        ("multi_f0", "0.0\n0.5\t440\t660\n", ([0, 0.5], [[], [440, 660]])),
+        ("multi_f0", "0,0\n0,5;440;660,5\n", ([0, 0.5], [[], [440, 660.5]])),
+        ("onsets", "0,25\n0,5\n", [0.25, 0.5]),
     ],
 )
 def test_labels_may_have_files_of_their_own(folder, task, text, wanted):
