@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.audio import sound
 from minicnn.audio.datasets import Track
 
 # How far labels may reach beyond the sound [s]: frames are padded, and ends rounded up.
@@ -142,15 +143,10 @@ def _inside(folder, name):
 
 def _duration(path):
     """Return how long a sound is [s]; raise if it is none."""
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError('load needs soundfile: pip install "minicnn[audio]"') from error
-    try:
-        info = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"it cannot be read as sound: {error.error_string}") from None
-    return info.frames / info.samplerate
+    with sound.opened(path, "load") as file:
+        if not file.frames:
+            raise ValueError("there are no samples")
+        return file.frames / file.samplerate
 
 
 def _label_of_file(path, task, duration):

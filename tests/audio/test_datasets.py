@@ -151,7 +151,10 @@ def test_tracks_go_to_other_processes(folder):
         ("onsets", "c.wav,0.5", r"c\.wav: there is no file .*c\.wav"),
         ("onsets", "../a.wav,0.5", r"\.\./a\.wav: \.\./a\.wav is not inside of"),
         ("onsets", "/etc/passwd,0.5", r"/etc/passwd is not inside of"),
-        ("onsets", "noise.wav,0.5", r"noise\.wav: it cannot be read as sound"),
+        ("onsets", "noise.wav,0.5", r"noise\.wav: load: '.*noise\.wav' is no whole sound file"),
+        ("onsets", "noise.raw,0", r"noise\.raw: load: '.*noise\.raw' is no whole sound file: raw"),
+        ("onsets", "cut.wav,0.1", r"cut\.wav: load: '.*cut\.wav' is cut off: 3,956 of 16,000 bytes"),
+        ("onsets", "none.wav,0", r"none\.wav: there are no samples"),
         ("onsets", "b.wav,half", r"b\.wav: labels\.csv line 3: a time is 'half'"),
         ("onsets", "b.wav,nan", "line 3: a time is 'nan'; it must be seconds from 0 on"),
         ("onsets", "b.wav,-1", "line 3: a time is '-1'"),
@@ -171,6 +174,9 @@ def test_tracks_go_to_other_processes(folder):
 )
 def test_what_is_wrong_with_a_track_is_said_and_the_rest_goes_on(folder, task, row, message):
     write(folder, b"no sound", "noise.wav")
+    write(folder, bytes(16_000), "noise.raw")
+    write(folder, (folder / "a.wav").read_bytes()[:4000], "cut.wav")
+    soundfile.write(folder / "none.wav", np.zeros(0), 8000)
     soundfile.write(folder / "b.wav", np.zeros(8000), 8000)
     good = {"voice": "a.wav,0,1", "classes": "a.wav,x", "onsets": "a.wav,0"}.get(task, "a.wav,0,1")
     text = f"{tables[task].splitlines()[0]}\n{good}\n{row}\n"
