@@ -40,6 +40,11 @@ def write_index(folder, name, **parts):
     (folder / name).write_text(json.dumps({"version": "1.0", **without_sums}))
 
 
+def index_name(name):
+    """Return what mirdata calls the index of a data set."""
+    return Path(mirdata.initialize(name).index_path).name
+
+
 @pytest.fixture
 def vocadito(tmp_path):
     for key in ("1", "2"):
@@ -144,8 +149,7 @@ def test_slakh_has_the_pitches_of_its_mixes(tmp_path):
     midi.instruments = [piano, drums]
     midi.write(str(tmp_path / "all.mid"))
     files = {"mix": "slakh/train/Track00001/mix.wav", "midi": "all.mid", "metadata": "none.yaml"}
-    name = mirdata.initialize("slakh", data_home=str(tmp_path)).index_path
-    name = name.replace("\\", "/").rpartition("/")[2]
+    name = index_name("slakh")
     write_index(tmp_path, name, tracks={}, multitracks={"Track00001": files})
     index = json.loads((tmp_path / name).read_text())
     index["version"] = "2100-redux"
@@ -163,8 +167,7 @@ def test_rwc_says_where_somebody_sings(tmp_path):
     write(tmp_path, "audio.wav")
     files = dict.fromkeys(("sections", "beats", "chords"), "none.txt")
     files |= {"audio": "audio.wav", "voca_inst": "voca.txt"}
-    name = mirdata.initialize("rwc_popular", data_home=str(tmp_path)).index_path
-    write_index(tmp_path, name.replace("\\", "/").rpartition("/")[2], tracks={"RM-P001": files})
+    write_index(tmp_path, index_name("rwc_popular"), tracks={"RM-P001": files})
     label = datasets.load(f"mirdata:rwc_popular:{tmp_path}", "voice")[0].label
     assert np.allclose(label, [[0.2, 0.5], [0.7, 0.9]])
 
@@ -172,12 +175,28 @@ def test_rwc_says_where_somebody_sings(tmp_path):
 def test_gtzan_is_named_by_genre(tmp_path):
     write(tmp_path, "gtzan_genre/genres/hiphop/hiphop.00000.wav")
     files = {"audio": "gtzan_genre/genres/hiphop/hiphop.00000.wav", "beats": None, "tempo": None}
-    name = mirdata.initialize("gtzan_genre", data_home=str(tmp_path)).index_path
-    write_index(
-        tmp_path, name.replace("\\", "/").rpartition("/")[2], tracks={"hiphop.00000": files}
-    )
+    write_index(tmp_path, index_name("gtzan_genre"), tracks={"hiphop.00000": files})
     assert datasets.load(f"mirdata:gtzan_genre:{tmp_path}", "classes")[0].label == "hip-hop"
     assert datasets.load(f"mirdata:gtzan_genre:{tmp_path}", "tags")[0].label == ("hip-hop",)
+
+
+def test_classes_of_irmas_are_those_of_its_training_part(tmp_path):
+    train, test = "[flu][nod][cou_fol]0001__1", "01 - Naima-3"
+    write(tmp_path, f"IRMAS-TrainingData/flu/{train}.wav")
+    write(tmp_path, f"IRMAS-TestingData-Part1/Part1/{test}.wav")
+    write(tmp_path, f"IRMAS-TestingData-Part1/Part1/{test}.txt", "pia\t\nsax\t\n")
+    of_test = f"IRMAS-TestingData-Part1/Part1/{test}"
+    files = {
+        train: {"audio": f"IRMAS-TrainingData/flu/{train}.wav", "annotation": None},
+        test: {"audio": f"{of_test}.wav", "annotation": f"{of_test}.txt"},
+    }
+    write_index(tmp_path, index_name("irmas"), tracks=files)
+    found = datasets.load(f"mirdata:irmas:{tmp_path}", "classes")
+    assert found.names == ("flu",)
+    assert found.splits == ("train",)
+    tags = datasets.load(f"mirdata:irmas:{tmp_path}", "tags")
+    assert tags.names == ("flu", "pia", "sax")
+    assert [track.label for track in tags.split("test")] == [("pia", "sax")]
 
 
 def test_a_track_without_sound_is_left_out(vocadito):
@@ -196,6 +215,28 @@ def test_a_label_that_mirdata_cannot_read_names_the_track(vocadito):
     assert len(found[0].label) == 2
     with pytest.raises(ValueError, match="vocadito: the pitch of 2 cannot be read"):
         found[1].label  # noqa: B018
+
+
+def test_what_mirdata_raises_of_one_track_leaves_that_track_out(vocadito):
+    path = vocadito / "vocadito_index_1.0.json"
+    index = json.loads(path.read_text())
+    index["tracks"]["1"]["audio"] = None  # no pair of a path and a sum
+    path.write_text(json.dumps(index))
+    source = f"mirdata:vocadito:{vocadito}"
+    message = r"1 of 2 tracks cannot be used: 1: mirdata cannot read it: TypeError\("
+    with pytest.raises(ValueError, match=message):
+        datasets.load(source, "pitch")
+    with pytest.warns(RuntimeWarning, match="left out 1 of 2 tracks"):
+        found = datasets.load(source, "pitch", on_error="skip")
+    assert [track.name for track in found] == ["2"]
+
+
+@pytest.mark.parametrize("text", ['{"version": "1.0", "tracks": {', "[]"])
+def test_a_broken_index_is_named(vocadito, text):
+    write(vocadito, "vocadito_index_1.0.json", text)
+    message = r"load: the index .*vocadito_index_1\.0\.json.? cannot be read: "
+    with pytest.raises(ValueError, match=message):
+        datasets.load(f"mirdata:vocadito:{vocadito}", "pitch", on_error="skip")
 
 
 def test_tracks_go_to_other_processes(vocadito):
