@@ -4,6 +4,11 @@ Nothing is fetched. Whoever has a data set has downloaded it before, with mirdat
 `mirdata.initialize("orchset", data_home="/data/orchset").download()`. mirdata keeps the list of a
 data set's files, its index, apart from the data; where it was not downloaded, a copy in the data
 set's folder will do.
+
+Two have less than it seems. Tracks of IRMAS's test part have several instruments, so its classes
+are those of its training part, and its tags those of both. For each clip of OpenMIC, people were
+asked about some instruments only: those that nobody was asked about are none of its tags, though
+they may well be heard, so a score there is too low.
 """
 
 from __future__ import annotations
@@ -120,6 +125,7 @@ def _first(instruments):
 
 
 def _likely(scores):
+    """Return the instruments of OpenMIC that listeners heard, of those they were asked about."""
     return tuple(name for name, score in scores.items() if score >= 0.5)
 
 

@@ -153,7 +153,11 @@ def test_tracks_go_to_other_processes(folder):
         ("onsets", "/etc/passwd,0.5", r"/etc/passwd is not inside of"),
         ("onsets", "noise.wav,0.5", r"noise\.wav: load: '.*noise\.wav' is no whole sound file"),
         ("onsets", "noise.raw,0", r"noise\.raw: load: '.*noise\.raw' is no whole sound file: raw"),
-        ("onsets", "cut.wav,0.1", r"cut\.wav: load: '.*cut\.wav' is cut off: 3,956 of 16,000 bytes"),
+        (
+            "onsets",
+            "cut.wav,0.1",
+            r"cut\.wav: load: '.*cut\.wav' is cut off: 3,956 of 16,000 bytes",
+        ),
         ("onsets", "none.wav,0", r"none\.wav: there are no samples"),
         ("onsets", "b.wav,half", r"b\.wav: labels\.csv line 3: a time is 'half'"),
         ("onsets", "b.wav,nan", "line 3: a time is 'nan'; it must be seconds from 0 on"),

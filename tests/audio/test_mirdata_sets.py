@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from minicnn.audio import datasets, mirdata_sets
+from tests.audio.mirdata_layouts import layouts
 
 mirdata = pytest.importorskip("mirdata")
 soundfile = pytest.importorskip("soundfile")
@@ -181,14 +182,14 @@ def test_gtzan_is_named_by_genre(tmp_path):
 
 
 def test_classes_of_irmas_are_those_of_its_training_part(tmp_path):
-    train, test = "[flu][nod][cou_fol]0001__1", "01 - Naima-3"
-    write(tmp_path, f"IRMAS-TrainingData/flu/{train}.wav")
-    write(tmp_path, f"IRMAS-TestingData-Part1/Part1/{test}.wav")
-    write(tmp_path, f"IRMAS-TestingData-Part1/Part1/{test}.txt", "pia\t\nsax\t\n")
-    of_test = f"IRMAS-TestingData-Part1/Part1/{test}"
+    train = "IRMAS-TrainingData/flu/[flu][nod][cou_fol]0001__1.wav"
+    test = "IRMAS-TestingData-Part1/Part1/01 - Some Song-3"
+    write(tmp_path, train)
+    write(tmp_path, f"{test}.wav")
+    write(tmp_path, f"{test}.txt", "pia\t\nsax\t\n")
     files = {
-        train: {"audio": f"IRMAS-TrainingData/flu/{train}.wav", "annotation": None},
-        test: {"audio": f"{of_test}.wav", "annotation": f"{of_test}.txt"},
+        "0001__1": {"audio": train, "annotation": train},
+        "1": {"audio": f"{test}.wav", "annotation": f"{test}.txt"},
     }
     write_index(tmp_path, index_name("irmas"), tracks=files)
     found = datasets.load(f"mirdata:irmas:{tmp_path}", "classes")
@@ -197,6 +198,61 @@ def test_classes_of_irmas_are_those_of_its_training_part(tmp_path):
     tags = datasets.load(f"mirdata:irmas:{tmp_path}", "tags")
     assert tags.names == ("flu", "pia", "sax")
     assert [track.label for track in tags.split("test")] == [("pia", "sax")]
+
+
+def same(found, wanted):
+    """Return whether two labels of any task are the same, numbers but for rounding."""
+    if isinstance(wanted, str):
+        return found == wanted
+    if isinstance(found, np.ndarray):
+        return found.shape == np.shape(wanted) and np.allclose(found, wanted)
+    return len(found) == len(wanted) and all(map(same, found, wanted))
+
+
+@pytest.mark.parametrize("name", layouts)
+def test_labels_are_found_where_the_data_set_has_them(tmp_path, name):
+    key, files, texts, labels, split = layouts[name]
+    write(tmp_path, files["audio"])
+    for path, text in texts.items():
+        write(tmp_path, path, text)
+    write_index(tmp_path, index_name(name), tracks={key: files})
+    assert labels.keys() == mirdata_sets.SETS[name].labels.keys()
+    for task, wanted in labels.items():
+        (track,) = datasets.load(f"mirdata:{name}:{tmp_path}", task)
+        assert track.path == tmp_path / files["audio"]
+        assert track.split == split
+        assert same(track.label, wanted), task
+
+
+@pytest.mark.parametrize(
+    ("name", "midi", "table"),
+    [
+        (
+            "groove_midi",
+            "drummer1/eval_session/1_funk-groove1_138_beat_4-4.mid",
+            ("info.csv", "id,bpm,duration,split\nkey,138,1.0,test\n"),
+        ),
+        (
+            "maestro",
+            "2018/key.midi",
+            ("maestro-v2.0.0.json", '[{"midi_filename": "key.midi", "split": "test"}]'),
+        ),
+    ],
+)
+def test_onsets_are_those_of_the_midi_file(tmp_path, name, midi, table):
+    import pretty_midi
+
+    played = pretty_midi.PrettyMIDI()
+    played.instruments = [pretty_midi.Instrument(0, is_drum=name == "groove_midi")]
+    played.instruments[0].notes = [pretty_midi.Note(90, 38, at, at + 0.1) for at in (0.5, 0.25)]
+    sound = midi.rpartition(".")[0] + ".wav"
+    write(tmp_path, sound)
+    write(tmp_path, *table)
+    played.write(str(tmp_path / midi))
+    write_index(tmp_path, index_name(name), tracks={"key": {"audio": sound, "midi": midi}})
+    (track,) = datasets.load(f"mirdata:{name}:{tmp_path}", "onsets")
+    assert track.split == "test"
+    assert np.allclose(track.label, [0.25, 0.5], atol=0.003)
 
 
 def test_a_track_without_sound_is_left_out(vocadito):
