@@ -88,6 +88,8 @@ class Dataset(Sequence):
         In the data set's own words. It is up to you to keep to it.
     left_out : tuple of str
         What is wrong with each track that is not here, with `on_error="skip"`.
+    numbered : tuple of Track
+        Of a split, the tracks of the whole data set, whose classes or tags have the numbers.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Dataset(Sequence):
     tracks: tuple[Track, ...]
     license: str = "unknown"
     left_out: tuple[str, ...] = ()
+    numbered: tuple[Track, ...] = field(default=(), repr=False, compare=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -118,7 +121,7 @@ class Dataset(Sequence):
         return tuple(sorted({track.split for track in self.tracks if track.split is not None}))
 
     def split(self, name: str) -> Dataset:
-        """Return the tracks of one part.
+        """Return the tracks of one part; their classes and tags keep their numbers.
 
         Raises
         ------
@@ -128,21 +131,25 @@ class Dataset(Sequence):
         if name not in self.splits:
             there = ", ".join(self.splits) or "no splits"
             raise ValueError(f"{self.name}: there is no split {name!r}; there are {there}")
-        return replace(self, tracks=tuple(each for each in self.tracks if each.split == name))
+        some = tuple(each for each in self.tracks if each.split == name)
+        return replace(self, tracks=some, numbered=self.numbered or self.tracks)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """All classes or tags, in alphabetical order: number i of a network's outputs is names[i].
+
+        Those of a split are those of the whole data set.
 
         Raises
         ------
         ValueError
             If the labels are no names.
         """
+        tracks = self.numbered or self.tracks
         if self.task == "classes":
-            return tuple(sorted({track.label for track in self.tracks}))
+            return tuple(sorted({track.label for track in tracks}))
         if self.task == "tags":
-            return tuple(sorted({tag for track in self.tracks for tag in track.label}))
+            return tuple(sorted({tag for track in tracks for tag in track.label}))
         raise ValueError(f"{self.name}: {self.task} have no names; classes and tags have")
 
 

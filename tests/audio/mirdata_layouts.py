@@ -80,7 +80,7 @@ layouts = {
     ),
     "mtg_jamendo_autotagging_moodtheme": (
         "track_0000948",
-        {"audio": "audios/48/948.wav"},
+        {"audio": "audios/48/948.mp3"},
         {
             "data/autotagging_moodtheme.tsv": "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\t"
             "TAGS\ntrack_0000948\ta\tb\t48/948.mp3\t1.0\tmood/theme---calm\tmood/theme---deep\n"

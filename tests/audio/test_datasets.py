@@ -130,6 +130,13 @@ def test_a_data_set_has_splits(folder):
         load(folder, "classes", tables["classes"]).split("train")
 
 
+def test_a_class_has_the_same_number_in_every_split(folder):
+    whole = load(folder, "classes", "file,label,split\na.wav,x,train\nsub/b.wav,y,test\n")
+    assert whole.split("test").names == whole.split("train").names == ("x", "y")
+    assert whole.split("test").split("test").names == ("x", "y")
+    assert whole.split("train") != whole.split("test")
+
+
 def test_a_data_set_prints_what_it_is(folder):
     (folder / "LICENSE").write_text("as you like")
     text = str(load(folder, "onsets", tables["onsets"]))
