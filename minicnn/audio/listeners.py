@@ -135,7 +135,6 @@ def _counts(random, n_listeners, plays, activity):
 def _attraction(tastes, features, strength):
     """Return by how much taste multiplies the chances of each song, the best liked by 1."""
     liking = tastes @ features.T
-    liking -= liking.mean(axis=1, keepdims=True)
     deviation = liking.std(axis=1, keepdims=True)
     liking *= strength / np.where(deviation > 0, deviation, 1)
     # Only ratios count, and the exponential of a strong taste would overflow.
