@@ -269,7 +269,7 @@ def classes(reference, predicted, names: Sequence[str] | int) -> ClassScores:
             f"classes: the reference is {true.shape}, the prediction is {said.shape}; "
             "both must be (n,), n >= 1"
         )
-    known: tuple = tuple(range(int(names)) if isinstance(names, Integral) else names)
+    known: tuple = tuple(range(int(names)) if isinstance(names, int | Integral) else names)
     everything = np.concatenate([true, said])
     wrong = ~np.isin(everything, np.arange(len(known)))
     if wrong.any():
