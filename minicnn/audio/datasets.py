@@ -25,6 +25,7 @@ hand may be::
 Where labels have files of their own, the columns are `file, labels`: the second names a file of
 rows of what else would stand beside `file`, with or without a first row of names, with commas,
 semicolons, tabs or spaces between; for multi_f0, all frequencies of a time stand in its row.
+Onsets have one column there, so a comma is a decimal one.
 
 `voice` may have a column `label` more, for tables that name every segment: sing, voice, vocals or 1
 is one; nosing, novoice, instrumental, silence or 0 is none. Any table may have a column `split`.
