@@ -25,6 +25,7 @@ hand may be::
 Where labels have files of their own, the columns are `file, labels`: the second names a file of
 rows of what else would stand beside `file`, with or without a first row of names, with commas,
 semicolons, tabs or spaces between; for multi_f0, all frequencies of a time stand in its row.
+Onsets have one column there, so a comma is a decimal one.
 
 `voice` may have a column `label` more, for tables that name every segment: sing, voice, vocals or 1
 is one; nosing, novoice, instrumental, silence or 0 is none. Any table may have a column `split`.
@@ -88,6 +89,8 @@ class Dataset(Sequence):
         In the data set's own words. It is up to you to keep to it.
     left_out : tuple of str
         What is wrong with each track that is not here, with `on_error="skip"`.
+    numbered : tuple of Track
+        Of a split, the tracks of the whole data set, whose classes or tags have the numbers.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Dataset(Sequence):
     tracks: tuple[Track, ...]
     license: str = "unknown"
     left_out: tuple[str, ...] = ()
+    numbered: tuple[Track, ...] = field(default=(), repr=False, compare=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -118,7 +122,7 @@ class Dataset(Sequence):
         return tuple(sorted({track.split for track in self.tracks if track.split is not None}))
 
     def split(self, name: str) -> Dataset:
-        """Return the tracks of one part.
+        """Return the tracks of one part; their classes and tags keep their numbers.
 
         Raises
         ------
@@ -128,21 +132,25 @@ class Dataset(Sequence):
         if name not in self.splits:
             there = ", ".join(self.splits) or "no splits"
             raise ValueError(f"{self.name}: there is no split {name!r}; there are {there}")
-        return replace(self, tracks=tuple(each for each in self.tracks if each.split == name))
+        some = tuple(each for each in self.tracks if each.split == name)
+        return replace(self, tracks=some, numbered=self.numbered or self.tracks)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """All classes or tags, in alphabetical order: number i of a network's outputs is names[i].
+
+        Those of a split are those of the whole data set.
 
         Raises
         ------
         ValueError
             If the labels are no names.
         """
+        tracks = self.numbered or self.tracks
         if self.task == "classes":
-            return tuple(sorted({track.label for track in self.tracks}))
+            return tuple(sorted({track.label for track in tracks}))
         if self.task == "tags":
-            return tuple(sorted({tag for track in self.tracks for tag in track.label}))
+            return tuple(sorted({tag for track in tracks for tag in track.label}))
         raise ValueError(f"{self.name}: {self.task} have no names; classes and tags have")
 
 

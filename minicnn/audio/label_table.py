@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.audio import sound
 from minicnn.audio.datasets import Track
 
 # How far labels may reach beyond the sound [s]: frames are padded, and ends rounded up.
@@ -142,19 +143,14 @@ def _inside(folder, name):
 
 def _duration(path):
     """Return how long a sound is [s]; raise if it is none."""
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError('load needs soundfile: pip install "minicnn[audio]"') from error
-    try:
-        info = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"it cannot be read as sound: {error.error_string}") from None
-    return info.frames / info.samplerate
+    with sound.opened(path, "load") as file:
+        if not file.frames:
+            raise ValueError("there are no samples")
+        return file.frames / file.samplerate
 
 
 def _label_of_file(path, task, duration):
-    rows, comma = _rows(path)
+    rows, comma = _rows(path, task)
     if rows and not any(_is_number(value, comma) for value in rows[0][1]):
         rows = rows[1:]  # names of columns
     cells = [(line, [value.strip() for value in values]) for line, values in rows]
@@ -267,16 +263,22 @@ def _number(text, comma):
         return math.nan
 
 
-def _rows(path) -> tuple[list[Row], bool]:
-    """Return all rows that are not blank, and whether a comma is not between them."""
+def _rows(path, task=None) -> tuple[list[Row], bool]:
+    """Return all rows that are not blank, and whether a comma is not between them.
+
+    A table names its columns, so its first row has what is between; a file of labels, with a task,
+    may begin with a row of one value.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path.name} is no UTF-8 text, at byte {error.start}; save it as CSV in UTF-8"
         ) from None
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    between = next((mark for mark in ";\t," if mark in first), " ")
+    # Where there is one column, a comma is a decimal one.
+    marks = ";\t" if task and len(COLUMNS[task]) == 1 else ";\t,"
+    shown = text if task else next((line for line in text.splitlines() if line.strip()), "")
+    between = next((mark for mark in marks if mark in shown), " ")
     if between == " ":
         lines = enumerate(text.splitlines(), 1)
         return [(number, line.split()) for number, line in lines if line.strip()], True

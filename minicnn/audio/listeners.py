@@ -48,7 +48,7 @@ def simulate(
     popularity: float = 0.8,
     activity: float = 1.0,
     rng: Any = None,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Population:
     """Return a population that plays these songs.
 
@@ -98,8 +98,10 @@ def simulate(
         ("popularity", popularity, 0),
         ("activity", activity, 0),
     ):
-        if not value >= least:
-            raise ValueError(f"simulate: {name} is {value}; it must be at least {least}")
+        if not least <= value < np.inf:
+            raise ValueError(
+                f"simulate: {name} is {value}; it must be at least {least}, and finite"
+            )
     random = generator(rng)
     deviation = features.std(axis=0)
     features = (features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
@@ -131,9 +133,10 @@ def _counts(random, n_listeners, plays, activity):
 
 
 def _attraction(tastes, features, strength):
-    """Return by how much taste multiplies the chances of each song, for each listener."""
+    """Return by how much taste multiplies the chances of each song, the best liked by 1."""
     liking = tastes @ features.T
-    liking -= liking.mean(axis=1, keepdims=True)
     deviation = liking.std(axis=1, keepdims=True)
     liking *= strength / np.where(deviation > 0, deviation, 1)
+    # Only ratios count, and the exponential of a strong taste would overflow.
+    liking -= liking.max(axis=1, keepdims=True)
     return np.exp(liking, out=liking)

@@ -78,6 +78,11 @@ def opened(path: Path, function: str) -> Iterator[Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{function}: there is no file {str(path)!r}")
+    if path.suffix.lower() == ".raw":
+        raise ValueError(
+            f"{function}: {str(path)!r} is no whole sound file: raw samples do not say their rate "
+            "and channels; save them as WAV"
+        )
     soundfile = needed("soundfile", function)
     try:
         with soundfile.SoundFile(path) as file:

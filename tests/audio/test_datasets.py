@@ -103,6 +103,10 @@ def test_a_table_may_be_named_and_files_may_have_their_full_path(folder):
         ("pitch", "0;440\n0,5;0\n", ([0, 0.5], [440, 0])),
         ("pitch", "time\tHz\n0\t440.0\n0.5\t441.0\n", ([0, 0.5], [440, 441])),
         ("multi_f0", "0   440  660\n0.5\n", ([0, 0.5], [[440, 660], []])),
+        ("multi_f0", "0\n0.5,440,660\n", ([0, 0.5], [[], [440, 660]])),
+        ("multi_f0", "0.0\n0.5\t440\t660\n", ([0, 0.5], [[], [440, 660]])),
+        ("multi_f0", "0,0\n0,5;440;660,5\n", ([0, 0.5], [[], [440, 660.5]])),
+        ("onsets", "0,25\n0,5\n", [0.25, 0.5]),
     ],
 )
 def test_labels_may_have_files_of_their_own(folder, task, text, wanted):
@@ -126,6 +130,13 @@ def test_a_data_set_has_splits(folder):
         load(folder, "classes", tables["classes"]).split("train")
 
 
+def test_a_class_has_the_same_number_in_every_split(folder):
+    whole = load(folder, "classes", "file,label,split\na.wav,x,train\nsub/b.wav,y,test\n")
+    assert whole.split("test").names == whole.split("train").names == ("x", "y")
+    assert whole.split("test").split("test").names == ("x", "y")
+    assert whole.split("train") != whole.split("test")
+
+
 def test_a_data_set_prints_what_it_is(folder):
     (folder / "LICENSE").write_text("as you like")
     text = str(load(folder, "onsets", tables["onsets"]))
@@ -147,7 +158,14 @@ def test_tracks_go_to_other_processes(folder):
         ("onsets", "c.wav,0.5", r"c\.wav: there is no file .*c\.wav"),
         ("onsets", "../a.wav,0.5", r"\.\./a\.wav: \.\./a\.wav is not inside of"),
         ("onsets", "/etc/passwd,0.5", r"/etc/passwd is not inside of"),
-        ("onsets", "noise.wav,0.5", r"noise\.wav: it cannot be read as sound"),
+        ("onsets", "noise.wav,0.5", r"noise\.wav: load: '.*noise\.wav' is no whole sound file"),
+        ("onsets", "noise.raw,0", r"noise\.raw: load: '.*noise\.raw' is no whole sound file: raw"),
+        (
+            "onsets",
+            "cut.wav,0.1",
+            r"cut\.wav: load: '.*cut\.wav' is cut off: 3,956 of 16,000 bytes",
+        ),
+        ("onsets", "none.wav,0", r"none\.wav: there are no samples"),
         ("onsets", "b.wav,half", r"b\.wav: labels\.csv line 3: a time is 'half'"),
         ("onsets", "b.wav,nan", "line 3: a time is 'nan'; it must be seconds from 0 on"),
         ("onsets", "b.wav,-1", "line 3: a time is '-1'"),
@@ -167,6 +185,9 @@ def test_tracks_go_to_other_processes(folder):
 )
 def test_what_is_wrong_with_a_track_is_said_and_the_rest_goes_on(folder, task, row, message):
     write(folder, b"no sound", "noise.wav")
+    write(folder, bytes(16_000), "noise.raw")
+    write(folder, (folder / "a.wav").read_bytes()[:4000], "cut.wav")
+    soundfile.write(folder / "none.wav", np.zeros(0), 8000)
     soundfile.write(folder / "b.wav", np.zeros(8000), 8000)
     good = {"voice": "a.wav,0,1", "classes": "a.wav,x", "onsets": "a.wav,0"}.get(task, "a.wav,0,1")
     text = f"{tables[task].splitlines()[0]}\n{good}\n{row}\n"

@@ -207,6 +207,20 @@ def test_of_several_pitches_none_may_be_there():
     assert close.matched == 0
 
 
+def test_an_estimate_of_several_pitches_has_none_before_and_after_its_frames():
+    true = [[440.0]] * 5
+    shifted = evaluate.multi_f0(times[:5], true, times[:5] + 0.003, true)
+    assert (shifted.matched, shifted.n_estimated) == (4, 4)
+
+
+@pytest.mark.parametrize("tolerance", [0, -1, np.nan])
+def test_a_tolerance_is_above_0(tolerance):
+    with pytest.raises(ValueError, match=rf"melody: tolerance is {tolerance} cents; it must be"):
+        evaluate.melody(times, np.ones(8), times, np.ones(8), tolerance)
+    with pytest.raises(ValueError, match=rf"multi_f0: tolerance is {tolerance} cents; it must be"):
+        evaluate.multi_f0([0.0], [[440.0]], [0.0], [[440.0]], tolerance)
+
+
 @pytest.mark.parametrize(
     ("frequencies", "message"),
     [
@@ -315,6 +329,7 @@ def test_a_rare_class_counts_as_much_as_a_frequent_one():
     assert np.allclose(found.accuracy_of_classes, [0.75, 0.5, np.nan, 0], equal_nan=True)
     assert found.confusion.tolist() == [[3, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
     assert evaluate.classes(true, said, 4).absent == (2,)
+    assert evaluate.classes(true, said, np.int64(4)).absent == (2,)
 
 
 @pytest.mark.parametrize(
@@ -346,6 +361,19 @@ def test_recommendations_score_by_their_definitions():
     assert found.auc == pytest.approx(np.mean(auc))
     assert found.mean_average_precision == pytest.approx(np.mean(precision))
     assert (found.n_listeners, found.n_skipped) == (7, 0)
+
+
+def test_songs_of_one_score_count_as_in_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    popularity = rng(1).integers(0, 5, (300, 1))
+    for seed in range(5):
+        heard = rng(seed).random((1, 300)) < 0.1
+        found = evaluate.recommendation(scipy.sparse.csr_array(heard), [[1]], popularity)
+        wanted = (
+            metrics.average_precision_score(heard[0], popularity[:, 0]),
+            metrics.roc_auc_score(heard[0], popularity[:, 0]),
+        )
+        assert (found.mean_average_precision, found.auc) == pytest.approx(wanted)
 
 
 def test_listeners_without_songs_to_find_are_left_out_and_counted():

@@ -187,7 +187,7 @@ def test_factors_that_features_foretell_recommend_songs_nobody_has_played():
     draw = np.random.default_rng(0)
     styles = np.eye(5)[draw.integers(0, 5, 400)]
     features = np.hstack([styles, draw.random((400, 4)) < 0.3, np.ones((400, 1))])
-    plays = listeners.simulate(features, 1000, plays=80, rng=1).plays
+    plays = listeners.simulate(features, 1000, plays=80, rng=1, progress=False).plays
     old, new = slice(0, 300), slice(300, 400)
     found = factorise(plays[:, old], 12, rng=0, progress=False)
     left = features[old].T @ features[old] + np.eye(10)

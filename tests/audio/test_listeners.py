@@ -12,7 +12,9 @@ def styles(n_songs=200, count=4, seed=0):
 
 def test_a_population_follows_from_its_seed():
     songs = styles()
-    first, again, other = (listeners.simulate(songs, 300, rng=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        listeners.simulate(songs, 300, rng=seed, progress=False) for seed in (1, 1, 2)
+    )
     assert first.plays.shape == (300, 200)
     assert first.tastes.shape == (300, 4)
     assert (first.plays != again.plays).nnz == 0
@@ -20,16 +22,20 @@ def test_a_population_follows_from_its_seed():
 
 
 def test_everybody_plays_something_and_some_play_a_lot():
-    counts = listeners.simulate(styles(), 2000, plays=50, rng=0).plays.sum(axis=1)
+    counts = listeners.simulate(styles(), 2000, plays=50, rng=0, progress=False).plays.sum(axis=1)
     assert counts.min() >= 1
     assert counts.mean() == pytest.approx(50, rel=0.1)
     assert np.median(counts) < 0.75 * counts.mean()
-    even = listeners.simulate(styles(), 50, plays=20, activity=0, rng=0).plays.sum(axis=1)
+    even = listeners.simulate(styles(), 50, plays=20, activity=0, rng=0, progress=False).plays.sum(
+        axis=1
+    )
     assert set(even.tolist()) == {20}
 
 
 def test_without_tastes_songs_are_played_as_popular_as_they_are():
-    found = listeners.simulate(styles(50), 3000, plays=100, taste=0, popularity=1, rng=0)
+    found = listeners.simulate(
+        styles(50), 3000, plays=100, taste=0, popularity=1, rng=0, progress=False
+    )
     parts = found.plays.sum(axis=0) / found.plays.sum()
     assert np.allclose(parts, found.popularity, rtol=0.05)
     assert np.allclose(np.sort(found.popularity)[::-1] * np.arange(1, 51), found.popularity.max())
@@ -37,7 +43,9 @@ def test_without_tastes_songs_are_played_as_popular_as_they_are():
 
 def test_tastes_decide_by_the_formula():
     songs = styles(40, 3)
-    found = listeners.simulate(songs, 1, plays=200_000, popularity=0.5, activity=0, rng=3)
+    found = listeners.simulate(
+        songs, 1, plays=200_000, popularity=0.5, activity=0, rng=3, progress=False
+    )
     features = (songs - songs.mean(axis=0)) / songs.std(axis=0)
     liking = features @ found.tastes[0]
     chances = found.popularity * np.exp(2 * (liking - liking.mean()) / liking.std())
@@ -47,15 +55,25 @@ def test_tastes_decide_by_the_formula():
 
 def test_likers_of_a_style_play_it_most():
     songs = styles()
-    found = listeners.simulate(songs, 500, rng=0)
+    found = listeners.simulate(songs, 500, rng=0, progress=False)
     by_style = found.plays @ songs
     favourite = by_style.argmax(axis=1) == found.tastes.argmax(axis=1)
     assert favourite.mean() > 0.7
 
 
+def test_a_strong_taste_leaves_one_song_for_each_listener():
+    songs = np.random.default_rng(1).normal(size=(200, 4))
+    found = listeners.simulate(songs, 50, taste=1e5, rng=0, progress=False)
+    features = (songs - songs.mean(axis=0)) / songs.std(axis=0)
+    favourite = (found.tastes @ features.T).argmax(axis=1)
+    played = found.plays.toarray()
+    assert (played[np.arange(50), favourite] == played.sum(axis=1)).all()
+    assert len(set(favourite)) > 10
+
+
 def test_a_feature_that_all_songs_share_decides_nothing():
     songs = np.hstack([styles(), np.ones((200, 1))])
-    assert listeners.simulate(songs, 5, rng=0).plays.sum() > 0
+    assert listeners.simulate(songs, 5, rng=0, progress=False).plays.sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -70,12 +88,16 @@ def test_a_feature_that_all_songs_share_decides_nothing():
         (styles(), dict(taste=-1), "taste is -1"),
         (styles(), dict(popularity=np.nan), "popularity is nan"),
         (styles(), dict(activity=-1), "activity is -1"),
+        (styles(), dict(taste=np.inf), "taste is inf; it must be at least 0, and finite"),
     ],
 )
 def test_a_population_that_cannot_be_is_an_error(songs, options, message):
     with pytest.raises(ValueError, match=message):
-        listeners.simulate(songs, **{"n_listeners": 3, **options})
+        listeners.simulate(songs, **{"n_listeners": 3, **options}, progress=False)
 
 
 def test_songs_may_all_be_alike_where_taste_does_not_matter():
-    assert listeners.simulate(np.ones((3, 2)), 2, taste=0, rng=0).plays.shape == (2, 3)
+    assert listeners.simulate(np.ones((3, 2)), 2, taste=0, rng=0, progress=False).plays.shape == (
+        2,
+        3,
+    )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from minicnn.audio import datasets, mirdata_sets
+from tests.audio.mirdata_layouts import layouts
 
 mirdata = pytest.importorskip("mirdata")
 soundfile = pytest.importorskip("soundfile")
@@ -38,6 +39,11 @@ def write_index(folder, name, **parts):
         for part, some in parts.items()
     }
     (folder / name).write_text(json.dumps({"version": "1.0", **without_sums}))
+
+
+def index_name(name):
+    """Return what mirdata calls the index of a data set."""
+    return Path(mirdata.initialize(name).index_path).name
 
 
 @pytest.fixture
@@ -144,8 +150,7 @@ def test_slakh_has_the_pitches_of_its_mixes(tmp_path):
     midi.instruments = [piano, drums]
     midi.write(str(tmp_path / "all.mid"))
     files = {"mix": "slakh/train/Track00001/mix.wav", "midi": "all.mid", "metadata": "none.yaml"}
-    name = mirdata.initialize("slakh", data_home=str(tmp_path)).index_path
-    name = name.replace("\\", "/").rpartition("/")[2]
+    name = index_name("slakh")
     write_index(tmp_path, name, tracks={}, multitracks={"Track00001": files})
     index = json.loads((tmp_path / name).read_text())
     index["version"] = "2100-redux"
@@ -163,8 +168,7 @@ def test_rwc_says_where_somebody_sings(tmp_path):
     write(tmp_path, "audio.wav")
     files = dict.fromkeys(("sections", "beats", "chords"), "none.txt")
     files |= {"audio": "audio.wav", "voca_inst": "voca.txt"}
-    name = mirdata.initialize("rwc_popular", data_home=str(tmp_path)).index_path
-    write_index(tmp_path, name.replace("\\", "/").rpartition("/")[2], tracks={"RM-P001": files})
+    write_index(tmp_path, index_name("rwc_popular"), tracks={"RM-P001": files})
     label = datasets.load(f"mirdata:rwc_popular:{tmp_path}", "voice")[0].label
     assert np.allclose(label, [[0.2, 0.5], [0.7, 0.9]])
 
@@ -172,12 +176,83 @@ def test_rwc_says_where_somebody_sings(tmp_path):
 def test_gtzan_is_named_by_genre(tmp_path):
     write(tmp_path, "gtzan_genre/genres/hiphop/hiphop.00000.wav")
     files = {"audio": "gtzan_genre/genres/hiphop/hiphop.00000.wav", "beats": None, "tempo": None}
-    name = mirdata.initialize("gtzan_genre", data_home=str(tmp_path)).index_path
-    write_index(
-        tmp_path, name.replace("\\", "/").rpartition("/")[2], tracks={"hiphop.00000": files}
-    )
+    write_index(tmp_path, index_name("gtzan_genre"), tracks={"hiphop.00000": files})
     assert datasets.load(f"mirdata:gtzan_genre:{tmp_path}", "classes")[0].label == "hip-hop"
     assert datasets.load(f"mirdata:gtzan_genre:{tmp_path}", "tags")[0].label == ("hip-hop",)
+
+
+def test_classes_of_irmas_are_those_of_its_training_part(tmp_path):
+    train = "IRMAS-TrainingData/flu/[flu][nod][cou_fol]0001__1.wav"
+    test = "IRMAS-TestingData-Part1/Part1/01 - Some Song-3"
+    write(tmp_path, train)
+    write(tmp_path, f"{test}.wav")
+    write(tmp_path, f"{test}.txt", "pia\t\nsax\t\n")
+    files = {
+        "0001__1": {"audio": train, "annotation": train},
+        "1": {"audio": f"{test}.wav", "annotation": f"{test}.txt"},
+    }
+    write_index(tmp_path, index_name("irmas"), tracks=files)
+    found = datasets.load(f"mirdata:irmas:{tmp_path}", "classes")
+    assert found.names == ("flu",)
+    assert found.splits == ("train",)
+    tags = datasets.load(f"mirdata:irmas:{tmp_path}", "tags")
+    assert tags.names == ("flu", "pia", "sax")
+    assert [track.label for track in tags.split("test")] == [("pia", "sax")]
+
+
+def same(found, wanted):
+    """Return whether two labels of any task are the same, numbers but for rounding."""
+    if isinstance(wanted, str):
+        return found == wanted
+    if isinstance(found, np.ndarray):
+        return found.shape == np.shape(wanted) and np.allclose(found, wanted)
+    return len(found) == len(wanted) and all(map(same, found, wanted))
+
+
+@pytest.mark.parametrize("name", layouts)
+def test_labels_are_found_where_the_data_set_has_them(tmp_path, name):
+    key, files, texts, labels, split = layouts[name]
+    write(tmp_path, files["audio"])
+    for path, text in texts.items():
+        write(tmp_path, path, text)
+    write_index(tmp_path, index_name(name), tracks={key: files})
+    assert labels.keys() == mirdata_sets.SETS[name].labels.keys()
+    for task, wanted in labels.items():
+        (track,) = datasets.load(f"mirdata:{name}:{tmp_path}", task)
+        assert track.path == tmp_path / files["audio"]
+        assert track.split == split
+        assert same(track.label, wanted), task
+
+
+@pytest.mark.parametrize(
+    ("name", "midi", "table"),
+    [
+        (
+            "groove_midi",
+            "drummer1/eval_session/1_funk-groove1_138_beat_4-4.mid",
+            ("info.csv", "id,bpm,duration,split\nkey,138,1.0,test\n"),
+        ),
+        (
+            "maestro",
+            "2018/key.midi",
+            ("maestro-v2.0.0.json", '[{"midi_filename": "key.midi", "split": "test"}]'),
+        ),
+    ],
+)
+def test_onsets_are_those_of_the_midi_file(tmp_path, name, midi, table):
+    import pretty_midi
+
+    played = pretty_midi.PrettyMIDI()
+    played.instruments = [pretty_midi.Instrument(0, is_drum=name == "groove_midi")]
+    played.instruments[0].notes = [pretty_midi.Note(90, 38, at, at + 0.1) for at in (0.5, 0.25)]
+    sound = midi.rpartition(".")[0] + ".wav"
+    write(tmp_path, sound)
+    write(tmp_path, *table)
+    played.write(str(tmp_path / midi))
+    write_index(tmp_path, index_name(name), tracks={"key": {"audio": sound, "midi": midi}})
+    (track,) = datasets.load(f"mirdata:{name}:{tmp_path}", "onsets")
+    assert track.split == "test"
+    assert np.allclose(track.label, [0.25, 0.5], atol=0.003)
 
 
 def test_a_track_without_sound_is_left_out(vocadito):
@@ -196,6 +271,28 @@ def test_a_label_that_mirdata_cannot_read_names_the_track(vocadito):
     assert len(found[0].label) == 2
     with pytest.raises(ValueError, match="vocadito: the pitch of 2 cannot be read"):
         found[1].label  # noqa: B018
+
+
+def test_what_mirdata_raises_of_one_track_leaves_that_track_out(vocadito):
+    path = vocadito / "vocadito_index_1.0.json"
+    index = json.loads(path.read_text())
+    index["tracks"]["1"]["audio"] = None  # no pair of a path and a sum
+    path.write_text(json.dumps(index))
+    source = f"mirdata:vocadito:{vocadito}"
+    message = r"1 of 2 tracks cannot be used: 1: mirdata cannot read it: TypeError\("
+    with pytest.raises(ValueError, match=message):
+        datasets.load(source, "pitch")
+    with pytest.warns(RuntimeWarning, match="left out 1 of 2 tracks"):
+        found = datasets.load(source, "pitch", on_error="skip")
+    assert [track.name for track in found] == ["2"]
+
+
+@pytest.mark.parametrize("text", ['{"version": "1.0", "tracks": {', "[]"])
+def test_a_broken_index_is_named(vocadito, text):
+    write(vocadito, "vocadito_index_1.0.json", text)
+    message = r"load: the index .*vocadito_index_1\.0\.json.? cannot be read: "
+    with pytest.raises(ValueError, match=message):
+        datasets.load(f"mirdata:vocadito:{vocadito}", "pitch", on_error="skip")
 
 
 def test_tracks_go_to_other_processes(vocadito):

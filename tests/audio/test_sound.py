@@ -113,6 +113,12 @@ def test_what_is_no_sound_is_named(tmp_path, content):
         sound.load(tmp_path / "text.wav")
 
 
+def test_raw_samples_do_not_say_what_they_are(tmp_path):
+    (tmp_path / "tone.RAW").write_bytes(bytes(100))
+    with pytest.raises(ValueError, match=r"load: '.*tone.RAW' is no whole sound file: raw samples"):
+        sound.load(tmp_path / "tone.RAW")
+
+
 def test_a_file_without_samples_is_named(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.float32), 16_000)
     with pytest.raises(ValueError, match=r"load: '.*empty.wav': there are no samples"):
