@@ -1,15 +1,19 @@
 """Compilation by Numba, once per type of array, and kept on disk."""
 
+import contextlib
 import hashlib
 import os
+import pickle
 from pathlib import Path
 
-from numba import njit
+from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
+
+_OPTIONS = dict(nopython=True, nogil=True, no_cfunc_wrapper=True)
 
 
 def compiled(**options):
@@ -20,19 +24,12 @@ def compiled(**options):
     Where neither this folder nor the user's cache can be written, it is compiled anew by every
     process, for which Numba otherwise refuses to compile at all.
     """
-    options |= dict(nogil=True, no_cfunc_wrapper=True)
 
     def decorate(function):
-        kept = not os.environ.get("MINICNN_SIMD")
-        try:
-            dispatcher = njit(cache=kept, **options)(function)
-        except RuntimeError:
-            return njit(**options)(function)
-        if kept:
-            # Numba looks at the function's own file only, and would keep code that holds an old
-            # version of what it calls in another.
-            file = dispatcher._cache._cache_file
-            file._source_stamp = file._source_stamp, _STAMP
+        dispatcher = CPUDispatcher(function, targetoptions=_OPTIONS | options)
+        if not os.environ.get("MINICNN_SIMD"):
+            with contextlib.suppress(RuntimeError):
+                dispatcher._cache = _Cache(function)
         return dispatcher
 
     return decorate
@@ -44,7 +41,7 @@ def linked(**options):
     As compiled functions of their own, which Numba makes of all, the parts of a kernel would be
     optimised and translated twice: alone, for nobody, and in the kernel.
     """
-    options |= dict(nopython=True, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    options = _OPTIONS | dict(no_cpython_wrapper=True) | options
     return lambda function: _Linked(function, targetoptions=options, pipeline_class=_Linker)
 
 
@@ -52,7 +49,38 @@ def address(dispatcher, kinds):
     """Return where the code of a compiled function for arguments of these types lies in memory."""
     dispatcher.compile(kinds)
     found = dispatcher.overloads[kinds]
+    # Numba does not know the environments of parts, which their `print`, for one, looks up.
+    for environment in found._find_referenced_environments():
+        found.library.codegen.set_env(environment.env_name, environment)
     return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
+class _Cache(FunctionCache):
+    """Code on disk: that of this version, for these types of arguments, or none."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        # Numba looks at the function's own file only, and would keep code that holds an old version
+        # of what it calls in another.
+        file = self._cache_file
+        file._source_stamp = file._source_stamp, _STAMP
+
+    def load_overload(self, sig, target_context):
+        """Return what is kept for these types.
+
+        Where several processes fill a cache at once, Numba may put the code for some types where
+        the index has that for others.
+        """
+        try:
+            found = super().load_overload(sig, target_context)
+        except _UNREADABLE:
+            return None
+        return found if found and found.signature.args == tuple(sig) else None
+
+    def save_overload(self, sig, data):
+        """Keep it, if the disk has room."""
+        with contextlib.suppress(*_UNREADABLE):
+            super().save_overload(sig, data)
 
 
 class _Linked(CPUDispatcher):
@@ -67,10 +95,10 @@ class _Linked(CPUDispatcher):
 
 
 class _Part(JITCodeLibrary):
-    """Code that is neither optimised nor translated before it is linked into another library."""
+    """Code that is linked into another library, and optimised as a whole and translated there.
 
-    def _optimize_functions(self, module):
-        pass
+    Function by function it is optimised here: without, Fourier's kernels took a fifth longer.
+    """
 
     def _optimize_final_module(self):
         pass
@@ -113,9 +141,9 @@ def _stamp():
     """Return what tells this version of all files in this folder from any other."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        found = path.stat()
-        digest.update(f"{path.name} {found.st_mtime_ns} {found.st_size}\n".encode())
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 _STAMP = _stamp()
+_UNREADABLE = OSError, EOFError, pickle.UnpicklingError

@@ -23,7 +23,7 @@ _NUMBER = types.int64
 _WORD = ir.IntType(64)
 
 
-def launcher(kernel):
+def launcher_of(kernel):
     """Return the compiled function that has a team do a kernel.
 
     It takes what `team.share` takes, the arguments in place of task and block, and the two places
@@ -39,7 +39,7 @@ def launcher(kernel):
     place = {name: getattr(function.__code__, name) for name in ("co_filename", "co_firstlineno")}
     launch.__code__ = launch.__code__.replace(**place)
     launcher: Any = compiled()(launch)
-    launcher._cache._py_func = function
+    launcher._cache._py_func = function  # also of a cache that keeps nothing
     return launcher
 
 
@@ -72,8 +72,8 @@ def _launch(typing, kernel, state, threads, count, arguments, shared, place):
         with builder.if_then(_is_set(builder, builder.load_atomic(cells[1], "seq_cst", 8))):
             task, block = (builder.ptrtoint(each, _WORD) for each in (function, given))
             job, kinds = [state, threads, count, task, block], [signature.args[1], *[_NUMBER] * 4]
-            _, failed = _call(context, builder, builder.load(cells[0]), _NUMBER, kinds, job)
-            builder.store(failed, done)
+            status, failed = _call(context, builder, builder.load(cells[0]), _NUMBER, kinds, job)
+            builder.store(builder.select(status.is_error, ir.Constant(_WORD, 1), failed), done)
         return builder.load(done)
 
     return _NUMBER(kernel, state, threads, count, arguments, shared, place), generate

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..threads import get_num_threads
 from .compiled import compiled
-from .launcher import UNKNOWN, launcher, places_of
+from .launcher import UNKNOWN, launcher_of, places_of
 from .team import STOP, new_state, serve
 
 # Whoever has fewer numbers is done before a helper has begun.
@@ -41,7 +41,7 @@ class Parallel:
         update_wrapper(self, function)
         self._name = function.__name__
         self._kernel = compiled(no_cpython_wrapper=True, **options)(function)
-        self._launch = launcher(self._kernel)
+        self._launch = launcher_of(self._kernel)
 
     def __call__(self, *arguments, count, elements, workers=None):
         """Do all items.
@@ -64,11 +64,13 @@ class Parallel:
             places = places_of(self._kernel, state, arguments)
             done = self._launch(state, threads, count, arguments, *places)
         if done:
-            raise MemoryError(f"{self._name} failed: there is hardly memory for its workspace")
+            raise MemoryError(
+                f"{self._name}: no memory for its workspace, or an error in it"
+            )
 
 
 def parallel(**options):
-    """Return a decorator: a compiled kernel whose items several threads share.
+    """Return a decorator: a compiled kernel, which returns nothing, whose items threads share.
 
     The last arguments of the function are the range of items, `start` and `stop`; before them may
     stand `worker`, the number of the thread that does them, for a kernel that has a room for each.

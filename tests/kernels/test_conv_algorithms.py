@@ -197,6 +197,7 @@ assert [str(w.message) for w in caught] == [
     "minicnn runs on its reference kernels, which are slow: NUMBA_DISABLE_JIT is set"
 ]
 assert mc.kernels.cpu.conv2d is mc.kernels.reference.conv2d
+assert mc.kernels.cpu.conv.plan((1, 1, 9, 9), (1, 1, 3, 3)).costs
 """
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60)

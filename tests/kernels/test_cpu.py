@@ -196,15 +196,23 @@ def test_arrays_with_gaps_are_updated_in_place():
 def test_what_cannot_be_kept_on_disk_is_compiled_all_the_same(monkeypatch):
     from minicnn.kernels.cpu import compiled
 
-    njit = compiled.njit
+    def without_disk(function):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    def without_disk(**options):
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
-
-    monkeypatch.setattr(compiled, "njit", without_disk)
+    monkeypatch.setattr(compiled, "_Cache", without_disk)
     assert compiled.compiled()(lambda x: x + 1)(2) == 3
+
+
+def test_a_full_disk_keeps_nothing_and_stops_nothing(monkeypatch):
+    from minicnn.kernels.cpu import compiled
+    from numba.core.caching import FunctionCache
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.delenv("MINICNN_SIMD", raising=False)
+    monkeypatch.setattr(FunctionCache, "save_overload", full)
+    assert compiled.compiled()(lambda x: x + 2)(2) == 4
 
 
 @pytest.mark.parametrize("x", [[np.nan, 1, np.nan, 2], [-np.inf] * 4, [1, 3, 3, 2], [-1, np.nan]])
@@ -319,22 +327,25 @@ threading.Thread(target=late).start()
 
 
 def test_code_is_compiled_anew_when_any_file_beside_it_changes(tmp_path):
-    folder = tmp_path / "room"
-    shutil.copytree(Path(kernels.__file__).parent / "cpu", folder, ignore=_no_caches)
+    shutil.copytree(Path(kernels.__file__).parent, tmp_path / "room", ignore=_no_caches)
+    folder = tmp_path / "room" / "cpu"
     script = """
 import sys, types
 sys.path.insert(0, sys.argv[1])
 room = types.ModuleType("room")
 room.__path__ = [sys.argv[1] + "/room"]
 sys.modules["room"] = room
-from room import caller
-print(caller.twice(2.0))
+from room.cpu import caller
+x = caller.np.full(1, 2.0)
+caller.twice(x, count=1, elements=1)
+print(x[0])
 """
     (folder / "caller.py").write_text(
-        "from .compiled import compiled\nfrom .called import factor\n\n\n"
-        "@compiled()\ndef twice(x):\n    return factor() * x\n"
+        "import numpy as np\nfrom .parallel import parallel\nfrom .called import factor\n\n\n"
+        "@parallel()\ndef twice(x, start, stop):\n"
+        "    for i in range(start, stop):\n        x[i] *= factor()\n"
     )
-    called = "from .compiled import compiled\n\n\n@compiled()\ndef factor():\n    return {}\n"
+    called = "from .compiled import linked\n\n\n@linked()\ndef factor():\n    return {}\n"
     environment = {
         k: v for k, v in os.environ.items() if k not in ("MINICNN_SIMD", "NUMBA_CACHE_DIR")
     }

@@ -1,7 +1,9 @@
 """Threads that share the items of a kernel: each done once, by whoever comes, and no error lost."""
 
 import importlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -125,6 +127,55 @@ def test_a_kernel_is_neither_in_its_launcher_nor_are_its_parts_compiled_alone(mo
     assert [set(each) for each in names] == [{"triple_launch"}, {"triple"}]
     with pytest.raises(TypeError, match="thrice is part of compiled functions"):
         thrice(1.0)
+
+
+def test_code_on_disk_for_other_types_is_not_taken(tmp_path):
+    """Two processes that fill a cache at once may leave the code for one type under another."""
+    script = """
+import numpy as np, sys
+from minicnn import kernels
+for kind in sys.argv[1:]:
+    x = np.linspace(-1, 1, 5).astype(kind)
+    assert np.array_equal(kernels.cpu.relu(x), np.maximum(x, 0)), kind
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "MINICNN_SIMD"}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path)
+
+    def run(*kinds):
+        command = [sys.executable, "-c", script, *kinds]
+        subprocess.run(command, check=True, env=environment, timeout=300)
+
+    run("float32", "float64")
+    kept = sorted(tmp_path.rglob("*relu*.nbc"))
+    assert len(kept) >= 4  # launcher and kernel, for two types
+    one, other = [path for path in kept if "launch" not in path.name][:2]
+    shutil.copy(one, other)
+    run("float32", "float64")
+    kept[0].write_bytes(kept[0].read_bytes()[:100])  # cut off
+    run("float64", "float32")
+
+
+def test_parts_may_print():
+    """What they need for it is known to the process that compiles them, too."""
+    script = """
+import importlib, numpy as np
+parallel = importlib.import_module("minicnn.kernels.cpu.parallel")
+compiled = importlib.import_module("minicnn.kernels.cpu.compiled")
+@compiled.linked()
+def say(x):
+    print("heard", x)
+@parallel.parallel()
+def speak(x, start, stop):
+    for i in range(start, stop):
+        say(x[i])
+speak(np.ones(1), count=1, elements=1)
+"""
+    environment = os.environ | {"MINICNN_SIMD": "plain"}  # nothing is kept
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(
+        command, check=True, env=environment, timeout=120, capture_output=True, text=True
+    )
+    assert run.stdout == "heard 1.0\n"
 
 
 def test_helpers_work_and_wake_up_again(threads):
