@@ -99,11 +99,10 @@ class _Band:
 
     def play(self, part: int, start: float, length: float, midi: float, loudness: float) -> None:
         """Write a note, unless the piece is over."""
-        start = max(start, 0.02)
+        start, stop = max(start, 0.02), min(start + length, self.seconds)
         if start > self.seconds - _LAST:
             return
         pitch = float(hertz(midi + self.tuning))
-        stop = min(start + length, self.seconds)
         loudness *= self.rng.uniform(0.8, 1.2)
         self.notes.append(Note(start, stop, pitch, self.parts[part], part, loudness))
 

@@ -13,7 +13,7 @@ from scipy.signal import get_window
 
 import minicnn as mc
 from minicnn import data, models
-from minicnn.audio import drums, instruments, synth, tone, voice
+from minicnn.audio import composition, drums, instruments, synth, tone, voice
 from minicnn.audio.clip import Note
 
 RATE = 22050
@@ -317,6 +317,20 @@ def test_melodies_have_one_pitch_at_a_time_within_what_networks_know():
         assert lowest < sounding.min()
         assert sounding.max() < highest
         assert sounding.size > 50
+
+
+def test_a_sung_melody_has_one_pitch_at_a_time():
+    clips = synth.corpus("melodies", size=600, sample_rate=8000, rng=1)
+    sung = [i for i in range(600) if clips.piece(i).instrument == "voice"]
+    assert len(sung) > 50
+    assert {clips[i].f0(100).shape[0] for i in sung} == {1}
+
+
+def test_a_note_that_is_asked_for_too_early_is_cut_at_its_start():
+    style = synth.STYLES["ballad"]
+    band = composition._Band.of(style, "train", 2.0, rng())
+    band.play(band.join("voice"), -0.01, 0.5, 69, 1.0)
+    assert (band.notes[0].start, band.notes[0].stop) == (0.02, 0.49)
 
 
 def test_where_a_melody_has_no_pitch_it_is_quiet():
