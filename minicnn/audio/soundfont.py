@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.audio.clip import DRUMS, Clip, Note
-from minicnn.audio.composition import Piece
+from minicnn.audio.composition import Piece, check_notes
 from minicnn.audio.instruments import INSTRUMENTS, hertz
 from minicnn.audio.synth import Corpus, recorded
 from minicnn.rng import generator
@@ -204,21 +204,22 @@ def corpus(
 def standard_midi(notes: Sequence[Note], seconds: float) -> bytes:
     """Return notes as a standard MIDI file of one track, which lasts so long [s].
 
-    Every part has a channel of its own. A pitch between two keys is reached by the pitch wheel.
+    Every player has a channel of its own. A pitch between two keys is reached by the pitch wheel.
 
     Raises
     ------
     ValueError
-        If there are more than 15 parts beside drums.
+        If there are more than 15 parts beside drums, or a note cannot be played.
     """
+    check_notes("soundfont", notes)
     parts = sorted({(note.part, note.instrument) for note in notes if note.instrument != DRUMS})
     free = [channel for channel in range(16) if channel != _DRUM_CHANNEL]
     if len(parts) > len(free):
         raise ValueError(f"soundfont: there are {len(parts)} parts; a MIDI file has room for 15")
-    channels = {part: free[i] for i, (part, _) in enumerate(parts)}
+    channels = dict(zip(parts, free, strict=False))
     loudest = max((note.loudness for note in notes), default=1.0)
     # At the same time a note ends before the next one begins, and the wheel turns between.
-    events = [(0.0, 0, bytes([0xC0 | channels[part], PROGRAMS[name]])) for part, name in parts]
+    events = [(0.0, 0, bytes([0xC0 | channels[part], PROGRAMS[part[1]]])) for part in parts]
     for note in notes:
         # To fluidsynth the amplitude is the square of the velocity.
         velocity = int(np.clip(round(127 * np.sqrt(note.loudness / loudest)), 1, 127))
@@ -226,7 +227,12 @@ def standard_midi(notes: Sequence[Note], seconds: float) -> bytes:
             channel, key = _DRUM_CHANNEL, KEYS[note.kind]
         else:
             exact = 69 + 12 * np.log2(note.pitch / 440)
-            channel, key = channels[note.part], round(float(exact))
+            channel, key = channels[note.part, note.instrument], round(float(exact))
+            if not 0 <= key <= 127:
+                raise ValueError(
+                    f"soundfont: {note.pitch} Hz has no key; there are keys for "
+                    f"{hertz(0):.0f} to {hertz(127):.0f} Hz"
+                )
             wheel = 8192 + round(100 * (exact - key) / _BEND)
             bend = bytes([0xE0 | channel, wheel & 127, wheel >> 7])
             events.append((note.start, 2, bend))

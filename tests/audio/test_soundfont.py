@@ -128,6 +128,26 @@ def test_a_midi_file_has_room_for_15_parts():
         soundfont.standard_midi(notes, 2.0)
 
 
+def test_two_instruments_of_one_part_have_channels_of_their_own():
+    notes = Note(0.1, 0.5, 440.0, "piano"), Note(0.6, 0.9, 440.0, "flute")
+    found = [event for _, event in events(soundfont.standard_midi(notes, 1.0))]
+    programs = {event[0] & 15: event[1] for event in found if event[0] >> 4 == 0xC}
+    struck = [event[0] & 15 for event in found if event[0] >> 4 == 0x9]
+    assert [programs[channel] for channel in struck] == [0, 73]
+
+
+def test_notes_that_no_midi_file_can_hold_are_said():
+    for arguments, message in (
+        ((0.1, 0.5, 30_000.0, "piano"), "30000.0 Hz has no key; there are keys for 8 to 12544 Hz"),
+        ((0.1, 0.5, 7.0, "piano"), "7.0 Hz has no key"),
+        ((0.1, 0.5, 0.0, "piano"), "the piano has a note of 0.0 Hz; a pitch is above 0"),
+        ((0.1, 0.5, 440.0, "piano", 0, 0.0), "loudness is 0.0; it must be above 0"),
+        ((0.1, 0.5, 0.0, "drums"), "there is no drum ''; there are kick"),
+    ):
+        with pytest.raises(ValueError, match=f"soundfont: .*{message}"):
+            soundfont.standard_midi([Note(*arguments)], 1.0)
+
+
 def test_every_instrument_and_drum_has_its_program_or_key():
     assert set(soundfont.PROGRAMS) == set(instruments.INSTRUMENTS) - {"drums"}
     assert set(soundfont.KEYS) == set(DRUMS)
