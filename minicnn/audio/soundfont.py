@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -47,6 +48,10 @@ _FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundf
 _DRUM_CHANNEL = 9
 _TICKS = 10_000  # in a second
 _BEND = 200 / 8192  # one step of the pitch wheel [cents]
+# What fluidsynth says, and yet ends well: it plays another bank or instrument, or silence.
+_UNPLAYABLE = re.compile(
+    ".*(?:Failed to load|not a SoundFont|No preset found|Instrument not found).*"
+)
 _INSTALL = "apt-get install fluidsynth timgm6mb-soundfont fluid-soundfont-gm"
 
 
@@ -97,7 +102,7 @@ class Bank:
         Raises
         ------
         RuntimeError
-            If fluidsynth fails.
+            If fluidsynth fails, or the file is no whole bank that has these instruments.
         """
         rng = generator(rng)
         mix = self.render(piece.notes, piece.seconds, sample_rate)
@@ -137,7 +142,7 @@ class Bank:
         Raises
         ------
         RuntimeError
-            If fluidsynth fails.
+            If fluidsynth fails, or the file is no whole bank that has these instruments.
         ValueError
             If it has no such sampling rate.
         """
@@ -149,15 +154,20 @@ class Bank:
             midi, wave = Path(folder, "piece.mid"), Path(folder, "piece.wav")
             midi.write_bytes(standard_midi(notes, seconds + 0.1))
             command = [
-                _program(), "-q", "-n", "-i", "-R", "0", "-C", "0", "-r", str(sample_rate),
-                "-T", "wav", "-O", "float", "-F", str(wave), self.path, str(midi),
+                _program(), "-q", "-n", "-i", "-o", "synth.default-soundfont=",
+                "-R", "0", "-C", "0", "-r", str(sample_rate), "-T", "wav", "-O", "float",
+                "-F", str(wave), self.path, str(midi),
             ]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False
+            )
             if done.returncode or not wave.is_file():
                 said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
                 raise RuntimeError(
                     f"soundfont: fluidsynth ended with {done.returncode} and said: {said}"
                 )
+            if bad := _UNPLAYABLE.search(done.stderr):
+                raise RuntimeError(f"soundfont: {self.path} cannot be played: {bad[0]}")
             sound = _read(wave)[: round(seconds * sample_rate)]
         return np.pad(sound, (0, round(seconds * sample_rate) - len(sound)))
 

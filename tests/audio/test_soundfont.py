@@ -7,6 +7,8 @@ tests run the program itself, where it and a bank are installed.
 import io
 import itertools
 import json
+import os
+import re
 import shutil
 import stat
 import struct
@@ -33,6 +35,7 @@ STAND_IN = """
     if {fails}:
         print("first line", file=sys.stderr)
         sys.exit("no such instrument")
+    print({warns!r}, file=sys.stderr)
     kind, layout, left = {layout}
     width = struct.calcsize(layout) // 2
     frames = struct.pack(layout, left, 0) * ({seconds} * rate)
@@ -48,12 +51,17 @@ real = pytest.mark.skipif(
 )
 
 
-def stand_in(tmp_path, monkeypatch, fails=False, layout=FLOAT, seconds=40):
+def stand_in(tmp_path, monkeypatch, fails=False, layout=FLOAT, seconds=40, warns=""):
     program = tmp_path / "fluidsynth"
     text = textwrap.dedent(STAND_IN).lstrip()
     program.write_text(
         text.format(
-            python=sys.executable, folder=str(tmp_path), fails=fails, layout=layout, seconds=seconds
+            python=sys.executable,
+            folder=str(tmp_path),
+            fails=fails,
+            layout=layout,
+            seconds=seconds,
+            warns=warns,
         )
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -179,6 +187,22 @@ def test_what_the_program_says_when_it_fails_is_passed_on(tmp_path, monkeypatch)
         bank.render([], 1.0, 192_000)
 
 
+@pytest.mark.parametrize(
+    "warns",
+    [
+        "Failed to load the SoundFont bank.sf2",
+        "Parameter 'bank.sf2' not a SoundFont or MIDI file or error occurred identifying it.",
+        "fluidsynth: warning: No preset found on channel 0 [bank=0 prog=0]",
+        "fluidsynth: warning: Instrument not found on channel 0 [bank=0 prog=73], substituted "
+        "[bank=0 prog=0]",
+    ],
+)
+def test_what_the_program_only_warns_of_is_an_error(tmp_path, monkeypatch, warns):
+    bank = soundfont.Bank(stand_in(tmp_path, monkeypatch, warns="first line\n" + warns))
+    with pytest.raises(RuntimeError, match=re.escape(f"bank.sf2 cannot be played: {warns}")):
+        bank.render([], 1.0, 8000)
+
+
 def test_a_sound_that_is_too_short_is_filled_up(tmp_path, monkeypatch):
     path = stand_in(tmp_path, monkeypatch, seconds=2)
     clip = soundfont.corpus("tones", path, size=1, seconds=4.0, rng=0)[0]
@@ -228,6 +252,25 @@ def test_the_onsets_of_recorded_instruments_are_where_they_are_heard(bank):
         sound = np.abs(player.render([Note(0.3, 0.9, pitch, name)], 1.0, 22050))
         heard = np.argmax(sound >= 0.1 * sound.max()) / 22050
         assert abs(heard - 0.3 - player.delay(name)) < 0.025
+
+
+@real
+def test_a_damaged_bank_is_not_replaced_by_that_of_the_system(tmp_path):
+    whole = min(soundfont.banks().values(), key=os.path.getsize)
+    with open(whole, "rb") as file:
+        (tmp_path / "cut.sf2").write_bytes(file.read(2_000_000))
+    with pytest.raises(RuntimeError, match="cut.sf2 cannot be played: .*Failed to load"):
+        soundfont.Bank(str(tmp_path / "cut.sf2")).render([], 1.0, 22050)
+
+
+@real
+def test_what_is_no_bank_is_not_replaced_by_that_of_the_system(tmp_path):
+    path = tmp_path / "text.sf2"
+    notes = [Note(0.1, 0.5, 440.0, "piano")]
+    for content in (b"", b"no bank\n" * 100, soundfont.standard_midi(notes, 1.0)):
+        path.write_bytes(content)
+        with pytest.raises(RuntimeError, match="text.sf2 cannot be played: "):
+            soundfont.Bank(str(path)).render(notes, 1.0, 22050)
 
 
 @real
