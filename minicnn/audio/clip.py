@@ -9,6 +9,7 @@ import numpy as np
 from minicnn.audio.targets import to_cents
 
 VOICE, DRUMS = "voice", "drums"
+_ROUNDING = 1e-6  # notes that overlap by no more follow one another [s]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class Clip:
             for note in self.notes:
                 if note.part != part or not note.pitch:
                     continue
-                index = next((i for i, (t, _) in enumerate(free) if t <= note.start), len(free))
+                begin = note.start + _ROUNDING
+                index = next((i for i, (t, _) in enumerate(free) if t <= begin), len(free))
                 row = free[index][1] if index < len(free) else np.zeros(len(times))
                 free[index : index + 1] = [(note.stop, row)]
                 first, last = np.searchsorted(times, (note.start, note.stop))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from minicnn.audio.clip import DRUMS, VOICE, Note
+from minicnn.audio.drums import DRUMS as _DRUMS
 from minicnn.audio.instruments import INSTRUMENTS, hertz, tempos
 from minicnn.audio.style import SOLOISTS, STYLES, TAGS, Style
 
@@ -32,6 +33,25 @@ class Piece:
     style: str = ""
     instrument: str = ""
     tags: tuple[str, ...] = ()
+
+
+def check_notes(function: str, notes: Sequence[Note]) -> None:
+    """Raise ValueError where there is a note that no instrument can play."""
+    for note in notes:
+        name = note.instrument
+        if name not in INSTRUMENTS:
+            wrong = f"there is no instrument {name!r}; there are {', '.join(INSTRUMENTS)}"
+        elif name == DRUMS and note.kind not in _DRUMS:
+            wrong = f"there is no drum {note.kind!r}; there are {', '.join(_DRUMS)}"
+        elif name != DRUMS and not 0 < note.pitch < np.inf:
+            wrong = f"the {name} has a note of {note.pitch} Hz; a pitch is above 0"
+        elif not -np.inf < note.start < note.stop < np.inf:
+            wrong = f"a note is from {note.start} to {note.stop} s; it must stop after its start"
+        elif not 0 < note.loudness < np.inf:
+            wrong = f"a note's loudness is {note.loudness}; it must be above 0"
+        else:
+            continue
+        raise ValueError(f"{function}: {wrong}")
 
 
 @dataclass
@@ -99,11 +119,10 @@ class _Band:
 
     def play(self, part: int, start: float, length: float, midi: float, loudness: float) -> None:
         """Write a note, unless the piece is over."""
-        start = max(start, 0.02)
+        start, stop = max(start, 0.02), min(start + length, self.seconds)
         if start > self.seconds - _LAST:
             return
         pitch = float(hertz(midi + self.tuning))
-        stop = min(start + length, self.seconds)
         loudness *= self.rng.uniform(0.8, 1.2)
         self.notes.append(Note(start, stop, pitch, self.parts[part], part, loudness))
 

@@ -6,14 +6,17 @@ bank and tested on another has not heard the instruments of the test.
 
 What the labels are worth: pitches are nominal, and recordings are up to 16 cents off, with vibrato
 of their own, which is not labelled. Onsets are where the amplitude passes a tenth of what it rises
-to, as everywhere here; because a recorded choir takes a tenth of a second to get there, the delay
-of each instrument is measured once and added to when the note is asked for.
+to, as everywhere here. One key of a recorded cello takes 10 ms to get there and another 75, so the
+delay of every key is measured, the first time that an instrument is heard, and added to when the
+note is asked for. What is left is a few milliseconds: fluidsynth begins notes at every 64th sample,
+and soft notes of some instruments rise more slowly, by up to 13 ms.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -26,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.audio.clip import DRUMS, Clip, Note
-from minicnn.audio.composition import Piece
+from minicnn.audio.clip import DRUMS, Clip, Note, cents_between
+from minicnn.audio.composition import Piece, check_notes
 from minicnn.audio.instruments import INSTRUMENTS, hertz
 from minicnn.audio.synth import Corpus, recorded
 from minicnn.rng import generator
@@ -47,6 +50,10 @@ _FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundf
 _DRUM_CHANNEL = 9
 _TICKS = 10_000  # in a second
 _BEND = 200 / 8192  # one step of the pitch wheel [cents]
+# What fluidsynth says, and yet ends well: it plays another bank or instrument, or silence.
+_UNPLAYABLE = re.compile(
+    ".*(?:Failed to load|not a SoundFont|No preset found|Instrument not found).*"
+)
 _INSTALL = "apt-get install fluidsynth timgm6mb-soundfont fluid-soundfont-gm"
 
 
@@ -97,12 +104,12 @@ class Bank:
         Raises
         ------
         RuntimeError
-            If fluidsynth fails.
+            If fluidsynth fails, or the file is no whole bank that has these instruments.
         """
         rng = generator(rng)
         mix = self.render(piece.notes, piece.seconds, sample_rate)
         late = [
-            replace(note, start=note.start + self.delay(note.instrument)) for note in piece.notes
+            replace(note, start=note.start + self.delay(note, sample_rate)) for note in piece.notes
         ]
         late = [replace(note, stop=max(note.stop, note.start + 0.02)) for note in late]
         return Clip(
@@ -115,9 +122,16 @@ class Bank:
             tags=piece.tags,
         )
 
-    def delay(self, instrument: str) -> float:
-        """Return how long this instrument takes until it is heard [s], measured in the bank."""
-        return _delays(self.path)[instrument]
+    def delay(self, note: Note, sample_rate: int) -> float:
+        """Return how long this note takes until it is heard [s], measured in the bank.
+
+        A short note rises to less than a long one, and passes a tenth of it earlier.
+        """
+        rises, key = _rises(self.path, note.instrument, sample_rate), _key(note)
+        rise = rises[min(rises, key=lambda measured: abs(measured - key))]
+        step = _step(sample_rate)
+        rise = rise[: max(int((note.stop - note.start) * sample_rate / step), 1)]
+        return (int(np.argmax(rise >= 0.1 * rise[-1])) + 0.5) * step / sample_rate
 
     def render(self, notes: Sequence[Note], seconds: float, sample_rate: int) -> np.ndarray:
         """Return notes as they come from the bank, without a room.
@@ -137,7 +151,7 @@ class Bank:
         Raises
         ------
         RuntimeError
-            If fluidsynth fails.
+            If fluidsynth fails, or the file is no whole bank that has these instruments.
         ValueError
             If it has no such sampling rate.
         """
@@ -149,15 +163,20 @@ class Bank:
             midi, wave = Path(folder, "piece.mid"), Path(folder, "piece.wav")
             midi.write_bytes(standard_midi(notes, seconds + 0.1))
             command = [
-                _program(), "-q", "-n", "-i", "-R", "0", "-C", "0", "-r", str(sample_rate),
-                "-T", "wav", "-O", "float", "-F", str(wave), self.path, str(midi),
+                _program(), "-q", "-n", "-i", "-o", "synth.default-soundfont=",
+                "-R", "0", "-C", "0", "-r", str(sample_rate), "-T", "wav", "-O", "float",
+                "-F", str(wave), self.path, str(midi),
             ]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False
+            )
             if done.returncode or not wave.is_file():
                 said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
                 raise RuntimeError(
                     f"soundfont: fluidsynth ended with {done.returncode} and said: {said}"
                 )
+            if bad := _UNPLAYABLE.search(done.stderr):
+                raise RuntimeError(f"soundfont: {self.path} cannot be played: {bad[0]}")
             sound = _read(wave)[: round(seconds * sample_rate)]
         return np.pad(sound, (0, round(seconds * sample_rate) - len(sound)))
 
@@ -204,35 +223,47 @@ def corpus(
 def standard_midi(notes: Sequence[Note], seconds: float) -> bytes:
     """Return notes as a standard MIDI file of one track, which lasts so long [s].
 
-    Every part has a channel of its own. A pitch between two keys is reached by the pitch wheel.
+    Every player has a channel of its own. A pitch between two keys is reached by the pitch wheel.
 
     Raises
     ------
     ValueError
-        If there are more than 15 parts beside drums.
+        If there are more than 15 parts beside drums, or a note cannot be played.
     """
+    check_notes("soundfont", notes)
     parts = sorted({(note.part, note.instrument) for note in notes if note.instrument != DRUMS})
     free = [channel for channel in range(16) if channel != _DRUM_CHANNEL]
     if len(parts) > len(free):
         raise ValueError(f"soundfont: there are {len(parts)} parts; a MIDI file has room for 15")
-    channels = {part: free[i] for i, (part, _) in enumerate(parts)}
+    channels = dict(zip(parts, free, strict=False))
     loudest = max((note.loudness for note in notes), default=1.0)
     # At the same time a note ends before the next one begins, and the wheel turns between.
-    events = [(0.0, 0, bytes([0xC0 | channels[part], PROGRAMS[name]])) for part, name in parts]
+    events = [(0.0, 0, bytes([0xC0 | channels[part], PROGRAMS[part[1]]])) for part in parts]
     for note in notes:
         # To fluidsynth the amplitude is the square of the velocity.
         velocity = int(np.clip(round(127 * np.sqrt(note.loudness / loudest)), 1, 127))
-        if note.instrument == DRUMS:
-            channel, key = _DRUM_CHANNEL, KEYS[note.kind]
-        else:
-            exact = 69 + 12 * np.log2(note.pitch / 440)
-            channel, key = channels[note.part], round(float(exact))
-            wheel = 8192 + round(100 * (exact - key) / _BEND)
+        key = _key(note)
+        channel = channels.get((note.part, note.instrument), _DRUM_CHANNEL)
+        if note.instrument != DRUMS:
+            wheel = 8192 + round(cents_between(float(hertz(key)), note.pitch) / _BEND)
             bend = bytes([0xE0 | channel, wheel & 127, wheel >> 7])
             events.append((note.start, 2, bend))
         events.append((note.start, 3, bytes([0x90 | channel, key, velocity])))
         events.append((note.stop, 1, bytes([0x80 | channel, key, 0])))
     return _file(sorted(events), seconds)
+
+
+def _key(note: Note) -> int:
+    """Return the key that plays a note: the nearest to its pitch."""
+    if note.instrument == DRUMS:
+        return KEYS[note.kind]
+    key = round(float(69 + 12 * np.log2(note.pitch / 440)))
+    if not 0 <= key <= 127:
+        raise ValueError(
+            f"soundfont: {note.pitch} Hz has no key; there are keys for "
+            f"{hertz(0):.0f} to {hertz(127):.0f} Hz"
+        )
+    return key
 
 
 def _file(events: Iterable[tuple[float, int, bytes]], seconds) -> bytes:
@@ -272,20 +303,26 @@ def _read(path) -> np.ndarray:
     return samples.reshape(len(samples), -1).mean(axis=1, dtype=np.float32)
 
 
-@functools.lru_cache(maxsize=8)
-def _delays(path: str) -> dict[str, float]:
-    """Return how long each instrument of a bank takes until it is heard, over three pitches."""
-    notes: list[Note] = []
-    rate, room = 22050, 1.5  # a second and a half for each note
-    for part, name in enumerate(PROGRAMS):
-        low, high = INSTRUMENTS[name].low, INSTRUMENTS[name].high
-        for share in (0.3, 0.5, 0.7):
-            start = 0.1 + room * len(notes)
-            pitch = float(hertz(round(low + share * (high - low))))
-            notes.append(Note(start, start + 0.8, pitch, name, part))
-    sound = np.abs(Bank(path).render(notes, room * len(notes) + 0.1, rate))
-    found: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+@functools.lru_cache(maxsize=64)
+def _rises(path: str, instrument: str, sample_rate: int) -> dict[int, np.ndarray]:
+    """Return for each key of an instrument how loud it has been up to each millisecond."""
+    spec, room = INSTRUMENTS[instrument], 1.5  # a second and a half for each note
+    played = [(0.0, kind) for kind in KEYS]
+    if instrument != DRUMS:
+        played = [(float(hertz(midi)), "") for midi in range(spec.low, spec.high + 1)]
+    notes = [
+        Note(0.1 + room * i, 0.9 + room * i, pitch, instrument, kind=kind)
+        for i, (pitch, kind) in enumerate(played)
+    ]
+    sound = np.abs(Bank(path).render(notes, room * len(notes) + 0.1, sample_rate))
+    step, found = _step(sample_rate), {}
     for note in notes:
-        piece = sound[round(note.start * rate) :][: round(0.8 * rate)]
-        found[note.instrument].append(int(np.argmax(piece >= 0.1 * piece.max())) / rate)
-    return {DRUMS: 0.0, **{name: float(np.median(times)) for name, times in found.items()}}
+        begin = round(note.start * sample_rate)
+        steps = sound[begin:][: round(0.8 * sample_rate) // step * step].reshape(-1, step)
+        found[_key(note)] = np.maximum.accumulate(steps.max(axis=1))
+    return found
+
+
+def _step(sample_rate: int) -> int:
+    """Return how many samples are about a millisecond."""
+    return sample_rate // 1000

@@ -19,12 +19,12 @@ from scipy.signal import bilinear, lfilter, oaconvolve
 
 from minicnn.audio import composition
 from minicnn.audio.clip import DRUMS, VOICE, Clip, Note, cents_between
-from minicnn.audio.composition import Piece
+from minicnn.audio.composition import Piece, check_notes
 from minicnn.audio.drums import DRUMS as _DRUMS
 from minicnn.audio.drums import hit
 from minicnn.audio.instruments import SPLITS, Timbre, check_split, timbre
 from minicnn.audio.style import SOLOISTS, STYLES, TAGS
-from minicnn.audio.tone import sounding, tone
+from minicnn.audio.tone import HIGHEST, sounding, tone
 from minicnn.audio.voice import sing
 from minicnn.rng import generator
 
@@ -198,16 +198,29 @@ def play(
     Clip
         Its notes have the vibrato and the glides that were played, and end where they are no
         longer heard.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split, a number is out of range, or a note cannot be played.
     """
+    _check_sound("play", piece.seconds, sample_rate)
+    check_notes("play", piece.notes)
+    top = max((note.pitch for note in piece.notes), default=0)
+    if top >= HIGHEST * sample_rate:
+        raise ValueError(
+            f"play: there is a note of {top} Hz; at {sample_rate} Hz it must be below "
+            f"{HIGHEST * sample_rate:.0f} Hz"
+        )
     rng = generator(rng)
-    names = sorted({(note.part, note.instrument) for note in piece.notes})
-    made = {part: timbre(instrument, split, rng=rng) for part, instrument in names}
+    players = sorted({(note.part, note.instrument) for note in piece.notes})
+    made = {player: timbre(player[1], split, rng=rng) for player in players}
     n = round(piece.seconds * sample_rate)
     mix, notes = np.zeros(n), []
-    for part, instrument in names:
-        plain = [note for note in piece.notes if note.part == part]
-        played = plain if instrument == DRUMS else _dressed(plain, made[part], rng)
-        for first, samples in _sounds(played, made[part], sample_rate, rng):
+    for player, specimen in made.items():
+        plain = [note for note in piece.notes if (note.part, note.instrument) == player]
+        played = plain if specimen.instrument == DRUMS else _dressed(plain, specimen, rng)
+        for first, samples in _sounds(played, specimen, sample_rate, rng):
             _add(mix, first, samples)
         notes += played
     return Clip(
@@ -237,14 +250,15 @@ def recorded(mix, sample_rate: int, room: bool, rng) -> np.ndarray:
     -------
     ndarray of float32, shape (n,)
         With the slopes of a microphone and some noise, at any level: the peak is 0.1 to 0.95.
+        Where nothing is played there is the noise alone, as soft as below a full mix.
     """
     if room:
         mix = _reverberated(mix, sample_rate, rng) * _dynamics(len(mix), sample_rate, rng)
     mix = _coloured(mix, sample_rate, rng)
-    peak = max(np.abs(mix).max(initial=0), 1e-9)
-    # No recording is silent; 60 to 80 dB are below the peak.
-    mix = mix + peak * 10 ** rng.uniform(-4, -3) * rng.standard_normal(len(mix))
     peak = np.abs(mix).max(initial=0)
+    # No recording is silent; 60 to 80 dB are below the peak.
+    mix = mix + (peak or 1) * 10 ** rng.uniform(-4, -3) * rng.standard_normal(len(mix))
+    peak = np.abs(mix).max() if peak else 1
     return (mix * (10 ** rng.uniform(-1, np.log10(0.95)) / peak)).astype(np.float32)
 
 

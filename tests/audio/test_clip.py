@@ -26,6 +26,13 @@ def test_notes_that_one_part_plays_at_once_have_rows_of_their_own():
     assert f0[:, 12].tolist() == [400, 0, 0]
 
 
+def test_notes_that_touch_share_a_row_also_where_rounding_lets_them_overlap():
+    before, after = Note(0.1, np.nextafter(0.7, 1), 200.0, "voice"), Note(0.7, 1.0, 300.0, "voice")
+    f0 = clip(before, after).f0(10)
+    assert f0.shape == (1, 20)
+    assert f0[0, 5:11].tolist() == [200, 200, 300, 300, 300, 0]
+
+
 def test_the_pitches_of_a_frame_are_in_order_and_drums_have_none():
     notes = Note(0.0, 1.0, 300.0, "flute"), Note(0.0, 1.0, 100.0, "bass", part=1)
     pitches = clip(*notes, Note(0.0, 2.0, 0.0, "drums", part=2)).pitches(10)

@@ -13,7 +13,7 @@ from scipy.signal import get_window
 
 import minicnn as mc
 from minicnn import data, models
-from minicnn.audio import drums, instruments, synth, tone, voice
+from minicnn.audio import composition, drums, instruments, synth, tone, voice
 from minicnn.audio.clip import Note
 
 RATE = 22050
@@ -154,6 +154,39 @@ def test_what_cannot_be_made_is_said():
         instruments.timbre("kazoo", rng=rng())
 
 
+def test_where_nothing_is_played_there_is_only_the_noise_of_a_recording():
+    for room in (False, True):
+        for seed in range(5):
+            silent = synth.play(synth.Piece((), 1.0), room=room, rng=seed)
+            assert 0 < np.abs(silent.samples).max() < 0.006
+            assert silent.samples.dtype == np.float32
+
+
+def test_two_instruments_of_one_part_are_played_once_each():
+    notes = Note(0.1, 0.5, 220.0, "piano"), Note(0.6, 0.9, 440.0, "flute")
+    clip = synth.play(synth.Piece(notes, 1.0), rng=0)
+    assert [note.instrument for note in clip.notes] == ["piano", "flute"]
+    assert sorted(timbre.instrument for timbre in clip.timbres) == ["flute", "piano"]
+
+
+def test_notes_that_cannot_be_played_are_said():
+    for arguments, message in (
+        ((0.1, 0.5, 0.0, "piano"), "the piano has a note of 0.0 Hz; a pitch is above 0"),
+        ((0.1, 0.5, float("nan"), "piano"), "a note of nan Hz"),
+        ((0.1, 0.5, 4000.0, "piano"), "4000.0 Hz; at 8000 Hz it must be below 3600 Hz"),
+        ((0.1, 0.5, 4000.0, "flute"), "4000.0 Hz; at 8000 Hz it must be below 3600 Hz"),
+        ((0.1, 0.5, 0.0, "drums"), "there is no drum ''; there are kick, snare"),
+        ((0.1, 0.5, 440.0, "kazoo"), "no instrument 'kazoo'; there are piano"),
+        ((0.5, 0.5, 440.0, "piano"), "from 0.5 to 0.5 s; it must stop after its start"),
+        ((0.1, float("inf"), 440.0, "piano"), "from 0.1 to inf s"),
+        ((0.1, 0.5, 440.0, "piano", 0, 0.0), "loudness is 0.0; it must be above 0"),
+    ):
+        with pytest.raises(ValueError, match=f"play: .*{message}"):
+            synth.play(synth.Piece((Note(*arguments),), 1.0), sample_rate=8000, rng=0)
+    with pytest.raises(ValueError, match="play: seconds is -1"):
+        synth.play(synth.Piece((), -1.0), rng=0)
+
+
 def cells(values):
     return {int(value * 10) for value in values}
 
@@ -231,6 +264,18 @@ def test_a_tone_begins_when_its_amplitude_passes_a_tenth(name):
         samples = np.abs(sound(note, seed))
         begin = np.argmax(samples >= 0.1 * samples.max()) / RATE
         assert abs(begin - 0.3) < limit
+
+
+def test_a_voice_begins_within_15_milliseconds_of_its_label():
+    clips = synth.corpus("tones", size=30 * len(PITCHED), rng=5)
+    late = []
+    for i in range(PITCHED.index("voice"), len(clips), len(PITCHED)):
+        (note,), samples = clips[i].notes, np.abs(clips[i].samples)
+        assert note.instrument == "voice"
+        late.append(np.argmax(samples >= 0.1 * samples.max()) / RATE - note.start)
+    assert min(late) > -0.001
+    assert max(late) < 0.015  # a consonant before it, or the glide from below
+    assert np.median(late) < 0.006
 
 
 def test_a_drum_begins_on_its_first_millisecond():
@@ -317,6 +362,20 @@ def test_melodies_have_one_pitch_at_a_time_within_what_networks_know():
         assert lowest < sounding.min()
         assert sounding.max() < highest
         assert sounding.size > 50
+
+
+def test_a_sung_melody_has_one_pitch_at_a_time():
+    clips = synth.corpus("melodies", size=600, sample_rate=8000, rng=1)
+    sung = [i for i in range(600) if clips.piece(i).instrument == "voice"]
+    assert len(sung) > 50
+    assert {clips[i].f0(100).shape[0] for i in sung} == {1}
+
+
+def test_a_note_that_is_asked_for_too_early_is_cut_at_its_start():
+    style = synth.STYLES["ballad"]
+    band = composition._Band.of(style, "train", 2.0, rng())
+    band.play(band.join("voice"), -0.01, 0.5, 69, 1.0)
+    assert (band.notes[0].start, band.notes[0].stop) == (0.02, 0.49)
 
 
 def test_where_a_melody_has_no_pitch_it_is_quiet():
