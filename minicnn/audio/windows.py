@@ -261,9 +261,7 @@ def cut_for(model: Any, seconds: float = 10.0, *, window: int | None = None) -> 
     heard = around * front_end.hop_length + front_end.reach
     if window is None:
         window = max(round(seconds * front_end.sample_rate / frame), 1) * frame
-    cut = dict(
-        window=window, frame=frame, context=-(-heard // frame) * frame, front_end=front_end
-    )
+    cut = dict(window=window, frame=frame, context=-(-heard // frame) * frame, front_end=front_end)
     if not slides:
         return cut
     return {**cut, "front_end": _Blocks(front_end), "call": model.slide, "time_axis": -1}

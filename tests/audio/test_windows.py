@@ -8,14 +8,15 @@ import textwrap
 
 import numpy as np
 import pytest
-import soundfile
-import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn import Tensor, audio, models, nn, no_grad, ops
 from minicnn.audio import stream, windows
+
+soundfile = pytest.importorskip("soundfile")
+soxr = pytest.importorskip("soxr")
 
 
 def rng(seed=0):
