@@ -123,20 +123,25 @@ def resample(samples, from_rate: float, to_rate: float) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If a rate is not above 0.
+    ValueError, TypeError
+        If a rate is not above 0, or samples are not one channel of float32 or float64.
     ModuleNotFoundError
         If soxr is not installed.
     """
+    samples = np.asarray(samples)
+    if samples.ndim != 1:
+        raise ValueError(f"resample: samples have shape {samples.shape}; it takes (n,)")
+    if samples.dtype.kind != "f" or samples.itemsize < 4:
+        raise TypeError(f"resample: samples are {samples.dtype}; float32 or float64 is taken")
     if not (0 < from_rate < math.inf and 0 < to_rate < math.inf):
         raise ValueError(
             f"resample: from {from_rate} to {to_rate} Hz; both rates must be finite and above 0"
         )
     if from_rate == to_rate:
-        return np.asarray(samples)
+        return samples
     soxr = needed("soxr", "resample")
     wanted = math.ceil(len(samples) * to_rate / from_rate)
-    resampled = soxr.resample(np.asarray(samples), from_rate, to_rate, quality="HQ")[:wanted]
+    resampled = soxr.resample(samples, from_rate, to_rate, quality="HQ")[:wanted]
     return np.pad(resampled, (0, wanted - len(resampled)))
 
 
@@ -152,11 +157,13 @@ def checked(samples) -> np.ndarray:
     ValueError
         If there are none, more than one axis, or values that are not finite.
     TypeError
-        If they are no floats: whole numbers do not say what full scale is.
+        If they are no floats: whole numbers do not say what full scale is; or are of 16 bits.
     """
     samples = np.asarray(samples)
     if samples.dtype.kind != "f":
         raise TypeError(f"samples are {samples.dtype}; floats are taken, with full scale at 1")
+    if samples.itemsize < 4:
+        raise TypeError(f"samples are {samples.dtype}; float32 or float64 is taken")
     if samples.ndim != 1:
         raise ValueError(
             f"samples have shape {samples.shape}; one channel is taken, (n,): mix others by mono"

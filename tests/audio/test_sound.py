@@ -87,6 +87,15 @@ def test_a_rate_is_above_0(rates):
         sound.resample(tone(), *rates)
 
 
+@pytest.mark.parametrize("rates", [(44_100, 16_000), (16_000, 16_000)])
+def test_what_is_resampled_is_one_channel_of_floats(rates):
+    with pytest.raises(ValueError, match=r"resample: samples have shape \(100, 2\); it takes \(n"):
+        sound.resample(np.zeros((100, 2)), *rates)
+    for kind in (np.int16, np.float16):
+        with pytest.raises(TypeError, match=rf"resample: samples are {np.dtype(kind)}; float32"):
+            sound.resample(np.zeros(100, kind), *rates)
+
+
 def test_one_sample_silence_and_clipping_are_read_as_they_are(tmp_path):
     loud = np.clip(9 * tone(), -1, 1)
     for name, written in (("one", tone()[100:101]), ("silent", 0 * tone()), ("clipped", loud)):
@@ -171,6 +180,7 @@ def test_a_wav_from_a_pipe_does_not_know_its_length(tmp_path, declared):
     ("samples", "kind", "message"),
     [
         (np.zeros(10, np.int16), TypeError, "samples are int16; floats are taken"),
+        (np.zeros(10, np.float16), TypeError, "samples are float16; float32 or float64 is taken"),
         (np.zeros((2, 10)), ValueError, r"samples have shape \(2, 10\); one channel is taken"),
         (np.zeros(0), ValueError, "there are no samples"),
         (np.array([0, 1, np.nan]), ValueError, "sample 2 is nan; 1 of 3 are not finite"),
