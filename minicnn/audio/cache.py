@@ -191,6 +191,8 @@ def folder_features(
         If there is no sound file in it, or workers is below 0.
     TypeError
         If the network takes no sound.
+    RuntimeError
+        If no worker process starts, as in a script that does not guard its start.
     """
     front_end, folder, cache = FrontEnd.of(model), Path(folder), Path(cache)
     if not folder.is_dir():
@@ -239,7 +241,7 @@ def _outcomes(
     from concurrent.futures import FIRST_COMPLETED, wait
     from concurrent.futures.process import BrokenProcessPool
 
-    waiting = deque(paths)
+    waiting, begun = deque(paths), False
     while waiting:
         running: dict[Any, Path] = {}
         with worker_pool(workers) as pool:
@@ -249,21 +251,31 @@ def _outcomes(
                         running[pool.submit(_outcome, front_end, waiting[0], cache)] = waiting[0]
                         waiting.popleft()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        outcome = future.result()
+                        outcome, begun = future.result(), True
                         yield running.pop(future), outcome
             except BrokenProcessPool:
                 pass
+        if running and not begun and not _starts():
+            raise RuntimeError(
+                "folder_features: no worker process starts; a script must guard its own start with "
+                "'if __name__ == \"__main__\":', or take workers=0"
+            )
         for path in running.values():
             if workers > 1:
                 yield from _outcomes(front_end, [path], cache, 1)
             else:
-                yield (
-                    path,
-                    (
-                        f"{str(path)!r}: its worker process died (killed, out of memory, or of a "
-                        "script without 'if __name__ == \"__main__\":')"
-                    ),
-                )
+                yield path, f"{str(path)!r}: its worker process died (killed, or out of memory)"
+
+
+def _starts():
+    """Return whether a worker process lives long enough to do anything."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    with worker_pool(1) as pool:
+        try:
+            return pool.submit(os.getpid).result() > 0
+        except BrokenProcessPool:
+            return False
 
 
 def _outcome(front_end, path, cache):

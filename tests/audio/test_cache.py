@@ -4,6 +4,9 @@ import dataclasses
 import os
 import pickle
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +166,28 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_go_on(folder):
         found = folder_of(plain(Deadly), folder, workers=2)
     assert [path.name for path in found.paths] == ["0.wav", "2.wav", "3.wav", "4.FLAC"]
     assert [path.name for path in found.failed] == ["1.wav"]
+
+
+UNGUARDED = """
+import sys
+from minicnn import models
+from minicnn.audio.cache import folder_features
+
+folder_features(models.crepe("tiny", rng=0), *sys.argv[1:], workers=2, progress=False)
+"""
+
+
+def test_a_script_that_does_not_guard_its_start_hears_of_it_once(folder, tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, tmp_path / "script.py", folder, tmp_path / "kept"]
+    # The package that is tested, not another one that may be installed.
+    paths = {**os.environ, "PYTHONPATH": str(Path(cache.__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=paths)
+    *_, last = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert last.startswith("RuntimeError: folder_features: no worker process starts; a script must")
+    assert "if __name__" in last
+    assert done.stderr.count("Traceback") <= 4  # of both workers, of one more, and of the script
 
 
 def test_workers_are_other_processes(folder, tmp_path):
