@@ -93,24 +93,29 @@ class FolderFeatures:
         deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
         return Statistics(*(part.astype(np.float32) for part in (mean, deviation, least, most)))
 
-    def windows(self, targets: Sequence[Any] | None = None) -> WindowDataset:
+    def windows(
+        self, targets: Sequence[Any] | None = None, *, per_window: bool = False
+    ) -> WindowDataset:
         """Return the inputs of the network, of all files, as a data set for `data.DataLoader`.
 
         Parameters
         ----------
         targets : sequence, one for each of `paths`, optional
             What the windows of a file are to be answered with.
+        per_window : bool
+            Whether that is an array with a row for each window, as for pitches, onsets or voices,
+            at `front_end.window_times`; or the same for all windows, as for tags.
 
         Raises
         ------
         ValueError
-            If there are not as many targets as files.
+            If there are not as many targets as files, or rows as windows.
         """
-        return WindowDataset(self, targets)
+        return WindowDataset(self, targets, per_window=per_window)
 
 
 class WindowDataset:
-    """The windows of files one after another: a sample is a window, and the target of its file.
+    """The windows of files one after another: a sample is a window, and its target or its file's.
 
     Only what is asked for is read. Worker processes open the files again instead of copying them.
 
@@ -118,6 +123,8 @@ class WindowDataset:
     ----------
     features : FolderFeatures
     targets : sequence, one for each file, optional
+    per_window : bool
+        Whether the target of a file is an array with a row for each window.
 
     Attributes
     ----------
@@ -127,19 +134,32 @@ class WindowDataset:
     Raises
     ------
     ValueError
-        If there are not as many targets as files.
+        If there are not as many targets as files, or rows as windows.
     """
 
-    def __init__(self, features: FolderFeatures, targets: Sequence[Any] | None = None):
+    def __init__(
+        self,
+        features: FolderFeatures,
+        targets: Sequence[Any] | None = None,
+        *,
+        per_window: bool = False,
+    ):
         if targets is not None and len(targets) != len(features):
             raise ValueError(
                 f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
             )
-        self.features, self.targets = features, targets
+        self.features, self.targets, self.per_window = features, targets, per_window
         lengths = [x.shape[-1] for x in features]
         counts = [len(features.front_end.window_times(length)) for length in lengths]
         self.files = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
+        if per_window and targets is not None:
+            for path, rows, count in zip(features.paths, targets, counts, strict=True):
+                if len(rows) != count:
+                    raise ValueError(
+                        f"WindowDataset: there are {len(rows)} targets for {count} windows of "
+                        f"{str(path)!r}"
+                    )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -148,7 +168,10 @@ class WindowDataset:
         file = int(self.files[index])
         place = range(len(self))[index] - int(self._first[file])
         window = self.features.front_end.window(self.features[file], place)
-        return (window,) if self.targets is None else (window, self.targets[file])
+        if self.targets is None:
+            return (window,)
+        target = self.targets[file]
+        return window, target[place] if self.per_window else target
 
 
 def folder_features(

@@ -204,6 +204,19 @@ def test_the_bar_counts_files(folder, capsys):
     assert not capsys.readouterr().err
 
 
+def test_every_window_may_have_a_target_of_its_own(folder):
+    found = folder_of(models.crepe("tiny", rng=0), folder)
+    targets = [found.front_end.window_times(x.shape[-1]) + i for i, x in enumerate(found)]
+    windows = found.windows(targets, per_window=True)
+    loaded = np.concatenate([y for _, y in DataLoader(windows, 4)])
+    assert np.array_equal(loaded, np.concatenate(targets))
+    assert windows[-1][1] == targets[-1][-1]
+    targets[2] = targets[2][1:]
+    message = rf"there are {len(targets[2])} targets for {len(targets[2]) + 1} windows of '.*wav'"
+    with pytest.raises(ValueError, match=message):
+        found.windows(targets, per_window=True)
+
+
 def test_windows_go_through_a_loader(folder):
     found = folder_of(models.crepe("tiny", rng=0), folder)
     windows = found.windows(["a", "b", "c", "d", "e"])
