@@ -196,13 +196,15 @@ def pieces(
         If soundfile, or soxr where it is needed, is not installed.
     """
     unsaid = not (frame or context or front_end or call or time_axis)
-    if window is None and not unsaid:
-        raise ValueError("windows: without a window, the network's class says how to cut")
     if unsaid and (window is None or (isinstance(model, Network) and model.axes)):
-        kept = dict(hop=hop, scale=scale, activation=activation, decode=decode, rate=rate)
+        kept: dict[str, Any] = dict(
+            hop=hop, scale=scale, activation=activation, decode=decode, rate=rate
+        )
         kept |= dict(batch_size=batch_size, progress=progress)
         yield from pieces(model, sound, sample_rate, **cut_for(model, window=window), **kept)
         return
+    if window is None:
+        raise ValueError("windows: without a window, the network's class says how to cut")
     hop = window if hop is None else hop
     rate = getattr(model, "sample_rate", None) if rate is None else rate
     _check_lengths(window, hop, frame, context, batch_size, rate)
@@ -271,7 +273,7 @@ def cut_for(model: Any, seconds: float = 10.0, *, window: int | None = None) -> 
 class _Blocks:
     """What a network that slides gets of a block: one input, with what windows see around it."""
 
-    front_end: FrontEnd
+    front_end: Any
 
     def __call__(self, samples):
         return self.front_end.surrounded(self.front_end.transform(samples))[None]
