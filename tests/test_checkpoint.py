@@ -73,6 +73,16 @@ def test_a_failed_save_leaves_the_old_file_and_no_debris(tmp_path):
     assert os.listdir(tmp_path) == ["state"]
 
 
+def test_two_who_write_one_file_at_once_do_not_share_their_halves(tmp_path):
+    path = tmp_path / "array.npy"
+    with written_whole(path) as first, written_whole(path) as second:
+        first.write_bytes(b"first")
+        second.write_bytes(b"second")
+        assert first.read_bytes() == b"first"
+    assert path.read_bytes() == b"first"  # whose block ended last
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [

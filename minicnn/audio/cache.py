@@ -93,24 +93,29 @@ class FolderFeatures:
         deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
         return Statistics(*(part.astype(np.float32) for part in (mean, deviation, least, most)))
 
-    def windows(self, targets: Sequence[Any] | None = None) -> WindowDataset:
+    def windows(
+        self, targets: Sequence[Any] | None = None, *, per_window: bool = False
+    ) -> WindowDataset:
         """Return the inputs of the network, of all files, as a data set for `data.DataLoader`.
 
         Parameters
         ----------
         targets : sequence, one for each of `paths`, optional
             What the windows of a file are to be answered with.
+        per_window : bool
+            Whether that is an array with a row for each window, as for pitches, onsets or voices,
+            at `front_end.window_times`; or the same for all windows, as for tags.
 
         Raises
         ------
         ValueError
-            If there are not as many targets as files.
+            If there are not as many targets as files, or rows as windows.
         """
-        return WindowDataset(self, targets)
+        return WindowDataset(self, targets, per_window=per_window)
 
 
 class WindowDataset:
-    """The windows of files one after another: a sample is a window, and the target of its file.
+    """The windows of files one after another: a sample is a window, and its target or its file's.
 
     Only what is asked for is read. Worker processes open the files again instead of copying them.
 
@@ -118,6 +123,8 @@ class WindowDataset:
     ----------
     features : FolderFeatures
     targets : sequence, one for each file, optional
+    per_window : bool
+        Whether the target of a file is an array with a row for each window.
 
     Attributes
     ----------
@@ -127,19 +134,32 @@ class WindowDataset:
     Raises
     ------
     ValueError
-        If there are not as many targets as files.
+        If there are not as many targets as files, or rows as windows.
     """
 
-    def __init__(self, features: FolderFeatures, targets: Sequence[Any] | None = None):
+    def __init__(
+        self,
+        features: FolderFeatures,
+        targets: Sequence[Any] | None = None,
+        *,
+        per_window: bool = False,
+    ):
         if targets is not None and len(targets) != len(features):
             raise ValueError(
                 f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
             )
-        self.features, self.targets = features, targets
+        self.features, self.targets, self.per_window = features, targets, per_window
         lengths = [x.shape[-1] for x in features]
         counts = [len(features.front_end.window_times(length)) for length in lengths]
         self.files = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
+        if per_window and targets is not None:
+            for path, rows, count in zip(features.paths, targets, counts, strict=True):
+                if len(rows) != count:
+                    raise ValueError(
+                        f"WindowDataset: there are {len(rows)} targets for {count} windows of "
+                        f"{str(path)!r}"
+                    )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -148,7 +168,10 @@ class WindowDataset:
         file = int(self.files[index])
         place = range(len(self))[index] - int(self._first[file])
         window = self.features.front_end.window(self.features[file], place)
-        return (window,) if self.targets is None else (window, self.targets[file])
+        if self.targets is None:
+            return (window,)
+        target = self.targets[file]
+        return window, target[place] if self.per_window else target
 
 
 def folder_features(
@@ -191,6 +214,8 @@ def folder_features(
         If there is no sound file in it, or workers is below 0.
     TypeError
         If the network takes no sound.
+    RuntimeError
+        If no worker process starts, as in a script that does not guard its start.
     """
     front_end, folder, cache = FrontEnd.of(model), Path(folder), Path(cache)
     if not folder.is_dir():
@@ -239,7 +264,7 @@ def _outcomes(
     from concurrent.futures import FIRST_COMPLETED, wait
     from concurrent.futures.process import BrokenProcessPool
 
-    waiting = deque(paths)
+    waiting, begun = deque(paths), False
     while waiting:
         running: dict[Any, Path] = {}
         with worker_pool(workers) as pool:
@@ -249,21 +274,31 @@ def _outcomes(
                         running[pool.submit(_outcome, front_end, waiting[0], cache)] = waiting[0]
                         waiting.popleft()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        outcome = future.result()
+                        outcome, begun = future.result(), True
                         yield running.pop(future), outcome
             except BrokenProcessPool:
                 pass
+        if running and not begun and not _starts():
+            raise RuntimeError(
+                "folder_features: no worker process starts; a script must guard its own start with "
+                "'if __name__ == \"__main__\":', or take workers=0"
+            )
         for path in running.values():
             if workers > 1:
                 yield from _outcomes(front_end, [path], cache, 1)
             else:
-                yield (
-                    path,
-                    (
-                        f"{str(path)!r}: its worker process died (killed, out of memory, or of a "
-                        "script without 'if __name__ == \"__main__\":')"
-                    ),
-                )
+                yield path, f"{str(path)!r}: its worker process died (killed, or out of memory)"
+
+
+def _starts():
+    """Return whether a worker process lives long enough to do anything."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    with worker_pool(1) as pool:
+        try:
+            return pool.submit(os.getpid).result() > 0
+        except BrokenProcessPool:
+            return False
 
 
 def _outcome(front_end, path, cache):

@@ -167,14 +167,23 @@ class FrontEnd:
         transformed : array, shape (C, [F,] T)
             May be a file that is mapped into memory: only this window is read.
         index : int
+            As of any sequence: -1 is the last one.
 
         Returns
         -------
         ndarray, shape (C, [F,] length), or (C, [F,] T) where all is taken at once
+
+        Raises
+        ------
+        IndexError
+            If there are not so many.
         """
+        places = self._places(transformed.shape[-1])
+        if not -len(places) <= index < len(places):
+            raise IndexError(f"window: index is {index}; there are {len(places)} windows")
         if self.step is None:
             return np.asarray(transformed)
-        start = index * self.step - self.before
+        start = places[index] - self.before
         part = np.asarray(transformed[..., max(start, 0) : start + self.length])
         ahead = max(-start, 0)
         return self._finished(self._extended(part, ahead, self.length - ahead - part.shape[-1]))
@@ -220,10 +229,9 @@ class FrontEnd:
         """
         if self.step is None:
             return np.array([n_frames // 2]) * (self.hop_length / self.sample_rate)
-        if self.before:
-            middle = np.arange(0, self._last_middle(n_frames) + 1, self.step)
-        else:
-            middle = np.arange(0, n_frames - self.length + 1, self.step) + self.length // 2
+        middle = np.arange(len(self._places(n_frames))) * self.step
+        if not self.before:
+            middle += self.length // 2
         return middle * (self.hop_length / self.sample_rate)
 
     def samples_of(self, n_frames: int) -> int:
@@ -250,6 +258,14 @@ class FrontEnd:
     def _finished(self, windows):
         """Return windows as the network takes them."""
         return windows
+
+    def _places(self, n_frames):
+        """Return the frames that windows are cut around, or where they begin."""
+        if self.step is None:
+            return range(1)
+        if self.before:
+            return range(0, self._last_middle(n_frames) + 1, self.step)
+        return range(0, max(n_frames - self.length + 1, 0), self.step)
 
     def _last_middle(self, n_frames):
         """Return up to where there are windows: of n samples as of spectrograms 1 + n // step."""
@@ -407,10 +423,9 @@ class ConstantQ(FrontEnd):
     @property
     def reach(self):
         """Half of the longest window, that of the lowest bin."""
-        bandwidth = (
-            self.bins.fmin * min(self.harmonics) * (2 ** (1 / self.bins.bins_per_octave) - 1)
-        )
-        return math.ceil(self.sample_rate / bandwidth / 2)
+        lowest = self.bins.fmin * min(self.harmonics)
+        periods = spectral.quality(self.bins.bins_per_octave)
+        return math.floor(periods * self.sample_rate / lowest / 2)
 
     def transform(self, samples):
         """Return the constant-Q transforms of samples (C, n_bins, T)."""

@@ -86,7 +86,7 @@ def opened(path: Path, function: str) -> Iterator[Any]:
     soundfile = needed("soundfile", function)
     try:
         with soundfile.SoundFile(path) as file:
-            if cut := _cut_off(file.extra_info):
+            if cut := _cut_off(file.extra_info) or _cut_off_page(path):
                 raise ValueError(f"{function}: {str(path)!r} is cut off: {cut}")
             yield file
     except soundfile.LibsndfileError as error:
@@ -128,20 +128,25 @@ def resample(samples, from_rate: float, to_rate: float) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If a rate is not above 0.
+    ValueError, TypeError
+        If a rate is not above 0, or samples are not one channel of float32 or float64.
     ModuleNotFoundError
         If soxr is not installed.
     """
+    samples = np.asarray(samples)
+    if samples.ndim != 1:
+        raise ValueError(f"resample: samples have shape {samples.shape}; it takes (n,)")
+    if samples.dtype.kind != "f" or samples.itemsize < 4:
+        raise TypeError(f"resample: samples are {samples.dtype}; float32 or float64 is taken")
     if not (0 < from_rate < math.inf and 0 < to_rate < math.inf):
         raise ValueError(
             f"resample: from {from_rate} to {to_rate} Hz; both rates must be finite and above 0"
         )
     if from_rate == to_rate:
-        return np.asarray(samples)
+        return samples
     soxr = needed("soxr", "resample")
     wanted = math.ceil(len(samples) * to_rate / from_rate)
-    resampled = soxr.resample(np.asarray(samples), from_rate, to_rate, quality="HQ")[:wanted]
+    resampled = soxr.resample(samples, from_rate, to_rate, quality="HQ")[:wanted]
     return np.pad(resampled, (0, wanted - len(resampled)))
 
 
@@ -157,11 +162,13 @@ def checked(samples) -> np.ndarray:
     ValueError
         If there are none, more than one axis, or values that are not finite.
     TypeError
-        If they are no floats: whole numbers do not say what full scale is.
+        If they are no floats: whole numbers do not say what full scale is; or are of 16 bits.
     """
     samples = np.asarray(samples)
     if samples.dtype.kind != "f":
         raise TypeError(f"samples are {samples.dtype}; floats are taken, with full scale at 1")
+    if samples.itemsize < 4:
+        raise TypeError(f"samples are {samples.dtype}; float32 or float64 is taken")
     if samples.ndim != 1:
         raise ValueError(
             f"samples have shape {samples.shape}; one channel is taken, (n,): mix others by mono"
@@ -202,7 +209,27 @@ def _cut_off(log):
     libsndfile reads such a file without complaint, and says so in its log only. Programs that write
     to a pipe cannot know, and declare about 2 or 4 GiB.
     """
-    for declared, there in re.findall(r"(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log):
-        if int(there) < int(declared) < 0x7FFF0000:
+    # "RIFF" in capitals, of WAV, is left out: some programs count it wrong in files that are whole.
+    sizes = r"(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)"
+    for declared, there in re.findall(sizes, log):
+        piped = 0x7FFF0000 <= int(declared) < 1 << 32
+        if int(there) < int(declared) and not piped:
             return f"{int(there):,} of {int(declared):,} bytes are there"
     return None
+
+
+def _cut_off_page(path):
+    """Return that the last page of an Ogg file is missing, if it is: the one with the flag 4.
+
+    A page is 27 bytes, the last of which counts its segments, a byte for the length of each of
+    these, and the segments.
+    """
+    with open(path, "rb") as file:
+        if file.read(4) != b"OggS":
+            return None
+        file.seek(max(path.stat().st_size - (1 << 16), 0))  # no page is longer
+        _, found, after = file.read().rpartition(b"OggS")
+    page = found + after
+    lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    whole = lengths and page[5] & 4 and len(page) >= 27 + len(lengths) + sum(lengths)
+    return "its last page is missing" if found and not whole else None

@@ -42,7 +42,14 @@ def stft(samples: np.ndarray, n_fft: int, hop_length: int, *, periodic: bool = T
     Returns
     -------
     ndarray of complex, shape (n_fft // 2 + 1, 1 + n // hop_length)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If samples are no floats, or have more than one axis; if a length is no whole number from 1
+        on.
     """
+    samples = _checked("stft", samples, n_fft=n_fft, hop_length=hop_length)
     blocks = _spectra(samples, n_fft, hop_length, periodic)
     return np.concatenate([block.T for block in blocks], axis=1)
 
@@ -71,11 +78,25 @@ def mel_filters(
     Raises
     ------
     ValueError
-        If there is no such kind.
+        If there is no such kind, bands reach above half the sample rate, or some of them are
+        without weights, as they are narrower than what n_fft samples tell apart.
     """
     make = arguments.choice("mel_filters", "kind", kind, _MEL_FILTERS)
-    bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
-    filters = make(np.asarray(bands.corners), bins)
+    _check_rate("mel_filters", sample_rate)
+    arguments.per_axis("mel_filters", "n_fft", n_fft, 1)
+    corners = np.asarray(bands.corners)
+    if corners[-1] > sample_rate / 2 * (1 + 1e-9):
+        raise ValueError(
+            f"mel_filters: bands reach up to {corners[-1]:,.0f} Hz; {sample_rate:,} Hz hold less "
+            f"than {sample_rate / 2:,.0f} Hz"
+        )
+    filters = make(corners, np.arange(n_fft // 2 + 1) * sample_rate / n_fft)
+    empty = np.count_nonzero(~filters.any(axis=1))
+    if empty:
+        raise ValueError(
+            f"mel_filters: {empty} of {bands.n_mels} bands hold none of the bins of n_fft {n_fft}, "
+            f"which are {sample_rate / n_fft:.1f} Hz apart; it takes fewer bands or a larger n_fft"
+        )
     filters.flags.writeable = False
     return filters
 
@@ -112,10 +133,10 @@ def mel_spectrogram(
 
     Raises
     ------
-    ValueError
-        If there is no such kind of filters.
+    TypeError, ValueError
+        As `stft` and `mel_filters` do.
     """
-    samples = np.asarray(samples)
+    samples = _checked("mel_spectrogram", samples, n_fft=n_fft, hop_length=hop_length)
     filters = mel_filters(bands, sample_rate, n_fft, kind).astype(samples.dtype)
     mel = np.empty((bands.n_mels, 1 + len(samples) // hop_length), samples.dtype)
     done = 0
@@ -159,8 +180,8 @@ def constant_q(
 
     Raises
     ------
-    ValueError
-        If a bin would listen above half the sample rate.
+    TypeError, ValueError
+        As `stft` does; if a bin would listen above half the sample rate, or fmin is not above 0.
 
     References
     ----------
@@ -168,6 +189,7 @@ def constant_q(
     Dörfler & Grill, "Constructing an invertible constant-Q transform with nonstationary Gabor
     frames", DAFx 2011, section 3, filter on the Fourier transform of everything, as here.
     """
+    samples = _checked_for_bins(samples, sample_rate, hop_length, fmin, n_bins, bins_per_octave)
     frequencies = fmin * 2.0 ** (np.arange(n_bins) / bins_per_octave)
     return _constant_q(samples, sample_rate, hop_length, frequencies, bins_per_octave)
 
@@ -202,14 +224,15 @@ def harmonic_constant_q(
 
     Raises
     ------
-    ValueError
-        If a bin would listen above half the sample rate.
+    TypeError, ValueError
+        As `constant_q` does.
 
     References
     ----------
     Bittner, McFee, Salamon, Li & Bello, "Deep salience representations for F0 estimation in
     polyphonic music", ISMIR 2017, section 3.1.
     """
+    samples = _checked_for_bins(samples, sample_rate, hop_length, fmin, n_bins, bins_per_octave)
     cents = 1200 * (np.log2(harmonics)[:, None] + np.arange(n_bins) / bins_per_octave)
     # Harmonics that are octaves apart share most bins: 1,260 of 2,160 in deep salience are left.
     each, place = np.unique(cents.round(6), return_inverse=True)
@@ -247,11 +270,36 @@ def a_weighting(frequencies) -> np.ndarray:
     return np.maximum(10**0.2 * magnitude**2, 1e-8)
 
 
+def _checked(function, samples, **lengths):
+    """Return samples as an array; raise unless they are floats on one axis, and lengths whole."""
+    samples = np.asarray(samples)
+    if samples.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{function}: samples are {samples.dtype}; float32 or float64 is taken")
+    if samples.ndim != 1:
+        raise ValueError(f"{function}: samples have shape {samples.shape}; it takes (n,)")
+    for name, value in lengths.items():
+        arguments.per_axis(function, name, value, 1)
+    return samples
+
+
+def _checked_for_bins(samples, sample_rate, hop_length, fmin, n_bins, bins_per_octave):
+    """Return samples as an array; raise unless all that a constant-Q transform takes is right."""
+    _check_rate("constant_q", sample_rate)
+    if not 0 < fmin < math.inf:
+        raise ValueError(f"constant_q: fmin is {fmin} Hz; it must be finite and above 0")
+    lengths = dict(hop_length=hop_length, n_bins=n_bins, bins_per_octave=bins_per_octave)
+    return _checked("constant_q", samples, **lengths)
+
+
+def _check_rate(function, sample_rate):
+    if not 0 < sample_rate < math.inf:
+        raise ValueError(f"{function}: sample_rate is {sample_rate}; it must be finite and above 0")
+
+
 def _spectra(samples, n_fft, hop_length, periodic) -> Iterator[np.ndarray]:
     """Yield the spectra of all frames (frames, n_fft // 2 + 1), some of them at a time."""
     from scipy import fft
 
-    samples = np.asarray(samples)
     # Not scipy.signal's, which takes half a second to import.
     window = np.hanning(n_fft + periodic)[:n_fft].astype(samples.dtype)
     n_frames = 1 + len(samples) // hop_length
@@ -278,7 +326,7 @@ def _yaafe(corners, bins):
     ):
         row[start:top] = (bins[start:top] - low) / max(top - start, 1)
         row[top:stop] = (high - bins[top:stop]) / max(stop - top, 1)
-        row /= row.sum()
+        row /= row.sum() or 1
     return filters
 
 
@@ -301,7 +349,6 @@ _MEL_FILTERS = {"slaney": _slaney, "yaafe": _yaafe, "madmom": _madmom}
 
 def _constant_q(samples, sample_rate, hop_length, frequencies, bins_per_octave):
     """Return the magnitudes (frequencies, frames) under windows of Q periods, low to high."""
-    samples = np.asarray(samples)
     periods = quality(bins_per_octave)
     highest = frequencies[-1] * (1 + 0.75 / periods)  # with half the width of a Hann window
     if highest > sample_rate / 2:

@@ -13,6 +13,7 @@ What a network hears of it at once is a window. Windows give either
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from minicnn.audio import stream
 from minicnn.audio.front_end import FrontEnd
 from minicnn.autograd import Tensor, no_grad
 from minicnn.nn.module import Module
+from minicnn.nn.network import Network
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def predict(model: Module | Callable, sound: Any, sample_rate: float | None = No
     ----------
     model : Module or callable
         Takes a tensor. A module runs in evaluation mode, on the device of its weights, and without
-        gradients; its mode is restored.
+        gradients; its mode is restored. The mode is the module's, not the thread's: where several
+        threads share one, call `model.eval()` before they start.
     sound : path-like, or array of float, shape (n,)
     sample_rate : float, optional [Hz]
         Of samples; by default the network's own. A file knows its own, and has to agree.
@@ -108,6 +111,7 @@ def pieces(
     frame: int | None = None,
     context: int = 0,
     front_end: Callable | None = None,
+    scale: Callable | None = None,
     call: Callable | None = None,
     time_axis: int = 0,
     activation: Callable | None = None,
@@ -140,7 +144,7 @@ def pieces(
         Of samples; by default the network's own. A file knows its own, and has to agree.
     window : int, optional [samples]
         By default it and `frame`, `context`, `front_end`, `call` and `time_axis` are as `cut_for`
-        says.
+        says. Of a network of the lecture the others are so, too, if none of them is given.
     hop : int, optional [samples]
         By default the window: no overlap.
     frame : int, optional [samples]
@@ -153,6 +157,11 @@ def pieces(
         `functools.partial(audio.features, model, sample_rate=model.sample_rate)`. Without `frame`
         that is one input per window; with it, inputs whose outputs are 1 + m // frame frames. By
         default samples go in as they are, (1, 1, m).
+    scale : callable, optional
+        From the network's inputs to those that it was trained on, of the same shape. Of a training
+        set's `figures = FolderFeatures.statistics()` that is
+        `lambda x: (x - figures.mean) / figures.deviation`, as the papers on onsets and voices have
+        it. By default inputs stay as they are.
     call : callable, optional
         What to call in place of the model itself: `model.slide`.
     time_axis : int
@@ -186,18 +195,24 @@ def pieces(
     ModuleNotFoundError
         If soundfile, or soxr where it is needed, is not installed.
     """
-    if window is None:
-        if frame or context or front_end or call or time_axis:
-            raise ValueError("windows: without a window, the network's class says how to cut")
-        kept = dict(hop=hop, activation=activation, decode=decode, batch_size=batch_size)
-        kept |= dict(rate=rate, progress=progress)
-        yield from pieces(model, sound, sample_rate, **cut_for(model), **kept)
+    unsaid = not (frame or context or front_end or call or time_axis)
+    if unsaid and (window is None or (isinstance(model, Network) and model.axes)):
+        kept: dict[str, Any] = dict(
+            hop=hop, scale=scale, activation=activation, decode=decode, rate=rate
+        )
+        kept |= dict(batch_size=batch_size, progress=progress)
+        yield from pieces(model, sound, sample_rate, **cut_for(model, window=window), **kept)
         return
+    if window is None:
+        raise ValueError("windows: without a window, the network's class says how to cut")
     hop = window if hop is None else hop
     rate = getattr(model, "sample_rate", None) if rate is None else rate
     _check_lengths(window, hop, frame, context, batch_size, rate)
-    network = _Network(model, call, activation, batch_size)
+    network = _Network(model, call, scale, activation, batch_size)
     front_end = _as_it_is if front_end is None else front_end
+    if isinstance(front_end, _Blocks) and front_end.relative:
+        heard = stream.blocks(sound, sample_rate, rate, progress=progress)
+        front_end = front_end.relative_to(heard, window, frame, context)
     samples = stream.blocks(sound, sample_rate, rate, progress=progress)
     if frame is None:
         found = _clips(network, samples, window, hop, front_end)
@@ -208,17 +223,22 @@ def pieces(
         yield Prediction(middles / rate, values if decode is None else np.asarray(decode(values)))
 
 
-def cut_for(model: Any, seconds: float = 10.0) -> dict[str, Any]:
+def cut_for(model: Any, seconds: float = 10.0, *, window: int | None = None) -> dict[str, Any]:
     """Return how `pieces` cuts sounds for a network of the lecture, from what its class says.
 
-    Networks for clips get windows as long as their input. Those that answer for every frame get
-    blocks, with as much around them as they hear, and slide through these if they can.
+    Networks for clips get windows as long as the paper's input. Those that answer for every frame
+    get blocks, with as much around them as they hear, and slide through these if they can.
+
+    Some front ends measure against the loudest value of all of the sound, such as that of deep
+    salience; then `pieces` reads a sound twice, at first for this value.
 
     Parameters
     ----------
     model : Network
     seconds : float
         How long blocks are.
+    window : int, optional [samples]
+        How long windows or blocks are, in place of this.
 
     Returns
     -------
@@ -230,31 +250,54 @@ def cut_for(model: Any, seconds: float = 10.0) -> dict[str, Any]:
     ------
     TypeError
         If the network takes no sound.
-    ValueError
-        If it takes sounds of any length at once, so that its class names no window.
     """
     front_end = FrontEnd.of(model)
-    if front_end.step is None:
-        raise ValueError(
-            f"windows: {type(model).__name__} takes any length at once; it needs a window [samples]"
-        )
-    if not front_end.before:
-        return dict(window=front_end.samples_of(front_end.length), front_end=front_end)
-    frame = front_end.step * front_end.hop_length
-    heard = front_end.before * front_end.hop_length + front_end.reach
-    cut = dict(
-        window=max(round(seconds * front_end.sample_rate / frame), 1) * frame,
-        frame=frame,
-        context=-(-heard // frame) * frame,
-        front_end=front_end,
-    )
-    if getattr(model, "slide_hop", None) != front_end.step:
+    slides = getattr(model, "slide_hop", None) == (front_end.step or 1)
+    if not front_end.before and not (front_end.step is None and slides):
+        length = front_end.length if front_end.step else model.input_shape[-1]
+        window = front_end.samples_of(length) if window is None else window
+        return dict(window=window, front_end=front_end)
+    frame = (front_end.step or 1) * front_end.hop_length
+    # What takes all at once hears no further than half of what it was trained on.
+    around = front_end.before if front_end.step else model.input_shape[-1] // 2
+    heard = around * front_end.hop_length + front_end.reach
+    if window is None:
+        window = max(round(seconds * front_end.sample_rate / frame), 1) * frame
+    cut = dict(window=window, frame=frame, context=-(-heard // frame) * frame, front_end=front_end)
+    if not slides:
         return cut
+    return {**cut, "front_end": _Blocks(front_end), "call": model.slide, "time_axis": -1}
 
-    def surrounded(samples):
-        return front_end.surrounded(front_end.transform(samples))[None]
 
-    return {**cut, "front_end": surrounded, "call": model.slide, "time_axis": -1}
+@dataclass(frozen=True)
+class _Blocks:
+    """What a network that slides gets of a block: one input, with what windows see around it."""
+
+    front_end: Any
+
+    def __call__(self, samples):
+        return self.front_end.surrounded(self.front_end.transform(samples))[None]
+
+    @property
+    def relative(self):
+        """Whether a block becomes something else as part of a longer one."""
+        return getattr(getattr(self.front_end, "compression", None), "relative", False)
+
+    def relative_to(self, samples, window, frame, context):
+        """Return the same for blocks of these samples, whose loudest value it is told."""
+        plain = dataclasses.replace(self.front_end, compression=_same)
+
+        def magnitudes(block):
+            return plain.transform(block)[None]
+
+        parts = _frames(_same, samples, window, window, frame, context, magnitudes, -1)
+        loudest = max(float(rows.max()) for _, rows in parts)
+        compression = dataclasses.replace(self.front_end.compression, loudest=loudest)
+        return _Blocks(dataclasses.replace(self.front_end, compression=compression))
+
+
+def _same(x):
+    return x
 
 
 def _check_lengths(window, hop, frame, context, batch_size, rate):
@@ -287,9 +330,10 @@ def _as_it_is(samples):
 class _Network:
     """A model, and how it is called."""
 
-    def __init__(self, model, call, activation, batch_size):
+    def __init__(self, model, call, scale, activation, batch_size):
         self.model, self.batch_size = model, batch_size
         self.call = model if call is None else call
+        self.scale = scale
         self.activation = activation
 
     def __call__(self, inputs):
@@ -301,7 +345,8 @@ class _Network:
     def _run(self, inputs):
         # Not around a generator's loop: between its pieces the model belongs to the caller.
         with _evaluating(self.model), no_grad():
-            outputs = self.call(Tensor(kernels.to(np.asarray(inputs), _device(self.model))))
+            inputs = np.asarray(inputs if self.scale is None else self.scale(inputs))
+            outputs = self.call(Tensor(kernels.to(inputs, _device(self.model))))
             outputs = outputs if self.activation is None else self.activation(outputs)
         return outputs.numpy() if isinstance(outputs, Tensor) else np.asarray(outputs)
 

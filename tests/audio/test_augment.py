@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from minicnn.audio import augment
 from minicnn.audio.augment import interpolation
-from minicnn.data import ArrayDataset, DataLoader
+from minicnn.data import ArrayDataset, DataLoader, worker_pool
 
 bands = tuple(700 * np.expm1(np.linspace(50, 2840, 40) / 1127))  # even on the mel scale [Hz]
 every = [
@@ -61,12 +61,20 @@ def test_an_input_is_not_touched_and_its_dtype_stays(change):
 
 
 @pytest.mark.parametrize("change", every, ids=repr)
-def test_numbers_follow_from_the_seed_alone_in_another_process_too(change):
+def test_numbers_follow_from_the_seed_alone(change):
     x = spectrogram()
     wanted = [change(x, rng=seed) for seed in range(8)]
     copy = pickle.loads(pickle.dumps(change))
     assert all(np.array_equal(copy(x, rng=seed), wanted[seed]) for seed in range(8))
     assert any(not np.array_equal(wanted[0], other) for other in wanted[1:])
+
+
+def test_numbers_are_the_same_in_another_process():
+    x = spectrogram()
+    with worker_pool(1) as pool:
+        elsewhere = [pool.submit(change, x, rng=7) for change in every]
+        for change, future in zip(every, elsewhere, strict=True):
+            assert np.array_equal(future.result(), change(x, rng=7))
 
 
 def test_a_loader_finds_the_numbers_of_a_batch():
@@ -219,7 +227,7 @@ def test_a_crop_begins_everywhere_and_takes_labels_along():
         augment.RandomCrop(5, framewise=(1,))(x, np.zeros(9))
     with pytest.raises(ValueError, match="part 2 of the sample is not there"):
         augment.RandomCrop(5, framewise=(2,))(x, np.zeros(10))
-    with pytest.raises(ValueError, match="length is 0; it is 1 or more"):
+    with pytest.raises(ValueError, match="length is 0; it takes a whole number >= 1"):
         augment.RandomCrop(0)
 
 
@@ -375,8 +383,40 @@ def test_stretching_says_what_does_not_fit():
         augment.StretchShift(frequencies=bands)(np.zeros((30, 9)))
     with pytest.raises(ValueError, match=r"part 1 of the sample has shape \(\); it is framewise"):
         augment.StretchShift(framewise=(1,))(np.zeros((3, 9)), 0.5)
+    with pytest.raises(ValueError, match="StretchShift: order is 3; it takes 1 or 2"):
+        augment.StretchShift(order=3)
+    for name in ("frames", "bins"):
+        with pytest.raises(ValueError, match=f"{name} is -1; it takes a whole number >= 1"):
+            augment.StretchShift(**{name: -1})
     with pytest.raises(ValueError, match="at: order is 0"):
-        augment.StretchShift(order=0)(np.zeros((3, 9)))
+        interpolation.at(np.zeros(9), [1], order=0)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, bool])
+def test_a_map_of_whole_numbers_has_nothing_between_its_bins(kind):
+    change, x = augment.StretchShift(binwise=(1,)), np.ones((30, 9))
+    with pytest.raises(TypeError, match=rf"part 1 of the sample is {np.dtype(kind)}; .* float32"):
+        change(x, x.astype(kind))
+    with pytest.raises(ValueError, match=r"part 1 .* shape \(8, 9\); .* the input has 30 bins"):
+        change(x, x[:8])
+    with pytest.raises(ValueError, match=r"part 1 .* shape \(9,\); .* the input has 30 bins"):
+        change(x, x[0])
+
+
+def test_numbers_are_numbers_and_ranges_have_two_ends():
+    for change, options, message in (
+        (augment.Loudness, dict(decibels=(1, 2)), r"decibels is \(1, 2\); it takes a number"),
+        (augment.StretchShift, dict(stretch=(0.1, 0.2)), "it takes a number"),
+        (augment.FrequencyMasks, dict(width=(1, 2)), "it takes a number"),
+        (augment.RandomFilter, dict(frequencies=bands, centres=500.0), "it takes two numbers"),
+        (augment.RandomFilter, dict(frequencies=bands, widths=(1, 2, 3)), "takes two numbers"),
+        (augment.GaussianNoise, dict(deviation=(1, 2, 3)), "it takes a number or two numbers"),
+        (augment.RandomCrop, dict(length=1.5), "length is 1.5; it takes a whole number >= 1"),
+        (augment.WaveformStretch, dict(length=0), "length is 0; it takes a whole number >= 1"),
+        (augment.WaveformShift, dict(sample_rate=1, n_fft=0), "n_fft is 0; it takes a whole"),
+    ):
+        with pytest.raises(ValueError, match=f"{change.__name__}: .*{message}"):
+            change(**options)
 
 
 def slow_warp(row, point, to):
@@ -490,6 +530,7 @@ def pitch_of(x):
 
 
 def test_a_waveform_is_shifted_in_pitch_by_at_most_two_semitones():
+    pytest.importorskip("librosa")
     drawn = []
     for seed in range(6):
         x = sine(440).astype(np.float32)
@@ -503,6 +544,7 @@ def test_a_waveform_is_shifted_in_pitch_by_at_most_two_semitones():
 
 
 def test_a_waveform_is_stretched_around_its_middle_at_the_same_pitch():
+    pytest.importorskip("librosa")
     x = sine(440)
     x[: 11_025 - 4000] = 0
     x[11_025 + 4000 :] = 0

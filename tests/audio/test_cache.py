@@ -4,6 +4,9 @@ import dataclasses
 import os
 import pickle
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,6 +168,28 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_go_on(folder):
     assert [path.name for path in found.failed] == ["1.wav"]
 
 
+UNGUARDED = """
+import sys
+from minicnn import models
+from minicnn.audio.cache import folder_features
+
+folder_features(models.crepe("tiny", rng=0), *sys.argv[1:], workers=2, progress=False)
+"""
+
+
+def test_a_script_that_does_not_guard_its_start_hears_of_it_once(folder, tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, tmp_path / "script.py", folder, tmp_path / "kept"]
+    # The package that is tested, not another one that may be installed.
+    paths = {**os.environ, "PYTHONPATH": str(Path(cache.__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=paths)
+    *_, last = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert last.startswith("RuntimeError: folder_features: no worker process starts; a script must")
+    assert "if __name__" in last
+    assert done.stderr.count("Traceback") <= 4  # of both workers, of one more, and of the script
+
+
 def test_workers_are_other_processes(folder, tmp_path):
     folder_of(plain(Counting, log=str(tmp_path / "log")), folder, workers=2)
     processes = (tmp_path / "log").read_text().split()
@@ -177,6 +202,19 @@ def test_the_bar_counts_files(folder, capsys):
     assert "5/5" in capsys.readouterr().err
     folder_of(plain(), folder)
     assert not capsys.readouterr().err
+
+
+def test_every_window_may_have_a_target_of_its_own(folder):
+    found = folder_of(models.crepe("tiny", rng=0), folder)
+    targets = [found.front_end.window_times(x.shape[-1]) + i for i, x in enumerate(found)]
+    windows = found.windows(targets, per_window=True)
+    loaded = np.concatenate([y for _, y in DataLoader(windows, 4)])
+    assert np.array_equal(loaded, np.concatenate(targets))
+    assert windows[-1][1] == targets[-1][-1]
+    targets[2] = targets[2][1:]
+    message = rf"there are {len(targets[2])} targets for {len(targets[2]) + 1} windows of '.*wav'"
+    with pytest.raises(ValueError, match=message):
+        found.windows(targets, per_window=True)
 
 
 def test_windows_go_through_a_loader(folder):

@@ -119,6 +119,25 @@ def test_windows_can_be_had_one_by_one(of, name, undrawn):
     assert len(windows) == len(times)
     for i in {0, 1, len(windows) // 2, len(windows) - 1} & set(range(len(windows))):
         assert np.array_equal(front_end.window(transformed, i), windows[i])
+    assert np.array_equal(front_end.window(transformed, -1), windows[-1])
+    assert np.array_equal(front_end.window(transformed, -len(windows)), windows[0])
+    for i in (len(windows), -len(windows) - 1):
+        with pytest.raises(IndexError, match=f"index is {i}; there are {len(windows)} windows"):
+            front_end.window(transformed, i)
+
+
+@pytest.mark.parametrize(("name", "reach"), [("spiral_cnn", 6948), ("deep_salience", 58_372)])
+def test_a_constant_q_front_end_hears_as_far_as_its_longest_window(of, name, reach, undrawn):
+    plain = dataclasses.replace(of(name), compression=lambda x: x, weighting=None)
+    assert plain.reach == reach
+    frame = reach // plain.hop_length + 2
+    heard = []
+    for distance in (0, round(0.95 * reach), reach + 1):
+        click = np.zeros(2 * frame * plain.hop_length)
+        click[frame * plain.hop_length - distance] = 1
+        heard.append(plain.transform(click)[0, 0, frame])
+    assert heard[1] > 1e-3 * heard[0]
+    assert heard[2] < 1e-5 * heard[0]
 
 
 @pytest.mark.parametrize("name", ["onset_cnn", "voice_cnn", "mel_cnn_1d", "crepe", "sample_cnn"])

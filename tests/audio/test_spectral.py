@@ -233,6 +233,67 @@ def test_each_harmonic_is_a_transform_that_begins_there():
         assert np.allclose(found[channel], alone, atol=1e-4 * alone.max())
 
 
+BINS = dict(fmin=110.0, n_bins=24, bins_per_octave=12)
+
+
+def transforms(samples, hop_length=256):
+    """Yield each transform, to be called on samples."""
+    bands = MelBands(40, 0.0, 8000.0)
+    yield lambda: spectral.stft(samples, 512, hop_length)
+    yield lambda: spectral.mel_spectrogram(samples, RATE, 1024, hop_length, bands)
+    yield lambda: spectral.constant_q(samples, RATE, hop_length, **BINS)
+    yield lambda: spectral.harmonic_constant_q(samples, RATE, hop_length, **BINS)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int64, np.float16, np.complex64, bool])
+def test_samples_are_floats(kind):
+    for transform in transforms(np.ones(1000, kind)):
+        with pytest.raises(TypeError, match=f": samples are {np.dtype(kind)}; float32 or float64"):
+            transform()
+
+
+def test_samples_have_one_axis_and_lengths_are_above_0():
+    for transform in transforms(np.ones((2, 1000))):
+        with pytest.raises(ValueError, match=r": samples have shape \(2, 1000\); it takes \(n,\)"):
+            transform()
+    for hop_length in (0, -1, 2.5):
+        for transform in transforms(sound(), hop_length):
+            with pytest.raises(ValueError, match=f": hop_length is {hop_length}; it takes a whole"):
+                transform()
+    with pytest.raises(ValueError, match="stft: n_fft is 0; it takes a whole number >= 1"):
+        spectral.stft(sound(), 0, 256)
+    for name in ("n_bins", "bins_per_octave"):
+        with pytest.raises(ValueError, match=f"constant_q: {name} is 0; it takes a whole number"):
+            spectral.constant_q(sound(), RATE, 256, **{**BINS, name: 0})
+    with pytest.raises(ValueError, match="constant_q: fmin is 0 Hz; it must be finite and above"):
+        spectral.constant_q(sound(), RATE, 256, **{**BINS, "fmin": 0})
+    with pytest.raises(ValueError, match="sample_rate is -1; it must be finite and above 0"):
+        spectral.constant_q(sound(), -1, 256, **BINS)
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters:UserWarning")  # librosa's, which goes on
+def test_a_band_without_a_bin_is_refused():
+    theirs = librosa.filters.mel(sr=RATE, n_fft=256, n_mels=128)
+    empty = np.count_nonzero(theirs.max(axis=1) == 0)
+    assert empty
+    with pytest.raises(ValueError, match=f"{empty} of 128 bands hold none of the bins of n_fft 25"):
+        spectral.mel_filters(MelBands(128, 0.0, 11_025.0), RATE, 256)
+
+
+def test_a_band_whose_weights_cannot_add_up_to_1_is_refused():
+    bands = MelBands(80, 27.5, 8000.0, htk=True)
+    with np.errstate(invalid="ignore"):
+        empty = np.isnan(slow_yaafe(RATE, 256, 80, 27.5, 8000.0)).any(axis=1).sum()
+    assert empty
+    with pytest.raises(ValueError, match=f"mel_filters: {empty} of 80 bands hold none"):
+        spectral.mel_filters(bands, RATE, 256, "yaafe")
+
+
+def test_a_band_above_half_the_sample_rate_is_refused():
+    with pytest.raises(ValueError, match="bands reach up to 8,000 Hz; 8,000 Hz hold less than 4,0"):
+        spectral.mel_filters(MelBands(20, 0.0, 8000.0), 8000, 1024)
+
+
 def test_a_bin_above_half_the_sample_rate_cannot_listen():
     with pytest.raises(
         ValueError, match=r"listens at 13,290 Hz and up to 13,865 Hz; .* less than 11,025"

@@ -8,14 +8,15 @@ import textwrap
 
 import numpy as np
 import pytest
-import soundfile
-import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn import Tensor, audio, models, nn, no_grad, ops
 from minicnn.audio import stream, windows
+
+soundfile = pytest.importorskip("soundfile")
+soxr = pytest.importorskip("soxr")
 
 
 def rng(seed=0):
@@ -76,12 +77,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         together(tmp_path / "nan.wav", 9000)
 
 
-def test_a_file_that_ends_before_it_should_is_named(tmp_path, monkeypatch):
-    soundfile.write(tmp_path / "a.wav", noise(4000), 8000)
-    short = iter([np.zeros((3000, 1), np.float32)])
-    monkeypatch.setattr(soundfile.SoundFile, "blocks", lambda *_, **__: short)
-    with pytest.raises(ValueError, match="a.wav' is cut off: 3,000 of 4,000 samples are there"):
-        together(tmp_path / "a.wav")
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
+def test_a_file_that_ends_before_it_should_is_named(part, tmp_path):
+    soundfile.write(tmp_path / "whole.mp3", noise(10 * 44_100), 44_100)
+    whole = (tmp_path / "whole.mp3").read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(ValueError, match=r"cut.mp3' is cut off: [\d,]+ of [\d,]+ samples are"):
+        together(tmp_path / "cut.mp3")
+    assert len(together(tmp_path / "whole.mp3")) == 441_000
 
 
 def test_samples_that_are_none_are_refused():
@@ -291,11 +294,66 @@ def test_a_network_for_clips_says_itself_how_long_they_are():
     found = windows.predict(model, samples, activation=ops.sigmoid)
     assert found.values.shape == (3, 50)
     assert np.allclose(found.times, (np.arange(3) + 0.5) * 59_049 / 22_050)
-    assert windows.predict(model, samples, hop=29_525).values.shape[0] == 6
-    with pytest.raises(ValueError, match=r"FCN takes any length at once; it needs a window"):
-        windows.predict(models.fcn3(rng=0), samples)
+    assert windows.predict(model, samples, hop=29_525).values.shape[0] == 5
     with pytest.raises(ValueError, match="without a window, the network's class says how to cut"):
         windows.predict(model, samples, frame=160)
+
+
+@pytest.mark.parametrize("name", ["fcn3", "recommender"])
+def test_a_tagger_of_any_length_gets_windows_of_the_papers_length(name, undrawn):
+    model = getattr(models, name)(rng=0)
+    heard = []
+
+    def call(x):
+        heard.append(x.numpy())
+        return np.zeros((len(x), 7))
+
+    window = (model.n_frames - 1) * model.hop_length
+    samples = noise(2 * window + 5)
+    cut = windows.cut_for(model)
+    found = windows.predict(model, samples, call=call, **cut)
+    assert cut["window"] == window
+    assert found.values.shape == (3, 7)
+    wanted = audio.features(model, samples[:window], model.sample_rate)
+    assert heard[0].shape[1:] == model.input_shape
+    assert np.array_equal(heard[0][:1], wanted)
+
+
+def test_deep_salience_hears_blocks_against_the_loudest_of_the_whole_sound(tmp_path):
+    model = models.deep_salience(rng=0).eval()
+    rate = model.sample_rate
+    samples = noise(6 * rate + 11) * np.float32(1e-4)
+    samples[5 * rate :] *= 1e4  # far more than 80 dB below what comes at the end
+    with no_grad():
+        whole = model(Tensor(audio.features(model, samples, rate))).numpy()[0].T
+    cut = windows.cut_for(model, seconds=2)
+    found = windows.predict(model, samples, **cut)
+    assert found.values.shape == whole.shape
+    assert np.allclose(found.times, np.arange(len(whole)) * 256 / rate)
+    assert np.abs(found.values - whole).max() < 1e-3 * whole.std()
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    from_file = windows.predict(model, tmp_path / "a.wav", window=256 * 200)
+    assert np.abs(from_file.values - whole).max() < 1e-3 * whole.std()
+
+
+def test_a_window_alone_leaves_the_rest_to_the_networks_class():
+    model = models.mel_cnn_1d(rng=0)
+    window = 186 * 256
+    samples = noise(2 * window)
+    found = windows.predict(model, samples, window=window)
+    assert np.array_equal(found.values, windows.predict(model, samples).values)
+    with pytest.raises(ValueError, match="makes 2 inputs of a window"):
+        windows.predict(model, samples, window=2 * window + 256)
+
+
+def test_inputs_are_scaled_as_those_of_the_training_set_were():
+    model = models.onset_cnn(rng=0).eval()
+    samples = noise(44_100)
+    mean = rng(1).standard_normal((3, 80, 1)).astype(np.float32)
+    found = windows.predict(model, samples, scale=lambda x: (x - mean) / 2)
+    with no_grad():
+        wanted = model((audio.features(model, samples, 44_100) - mean) / 2).numpy()
+    assert np.abs(found.values - wanted).max() < 1e-3 * wanted.std()
 
 
 def pitch_frames(samples):

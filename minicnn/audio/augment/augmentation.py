@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 
@@ -141,12 +142,24 @@ class Apply(Augmentation):
         parts[self.part] = np.asarray(self.function(parts[self.part]))
 
 
-def check_range(owner: Any, name: str, value: Any, low: float, high: float) -> None:
-    """Raise unless a number, or both ends of a range, lie within others."""
-    ends = np.atleast_1d(np.asarray(value, float))
+def check_range(
+    owner: Any, name: str, value: Any, low: float, high: float, shapes: tuple = ((),)
+) -> None:
+    """Raise unless a number, shape (), or both ends of a range, shape (2,), lie within others."""
+    ends = np.asarray(value, float)
+    if ends.shape not in shapes:
+        takes = " or ".join("a number" if shape == () else "two numbers" for shape in shapes)
+        raise ValueError(f"{type(owner).__name__}: {name} is {value}; it takes {takes}")
+    ends = np.atleast_1d(ends)
     if not (np.diff(ends) >= 0).all() or not ((ends >= low) & (ends <= high)).all():
         where = f"from {low:g} to {high:g}" if np.isfinite(high) else f"{low:g} or more"
         raise ValueError(f"{type(owner).__name__}: {name} is {value}; it is {where}")
+
+
+def check_whole(owner: Any, name: str, value: Any) -> None:
+    """Raise unless a value is None or a whole number from 1 on."""
+    if value is not None:
+        arguments.per_axis(type(owner).__name__, name, value, 1)
 
 
 def check_framewise(owner: Any, parts: list[Any], framewise: tuple[int, ...]) -> None:

@@ -24,7 +24,7 @@ class GaussianNoise(Augmentation):
     deviation: float | tuple[float, float] = 0.1
 
     def __post_init__(self):
-        check_range(self, "deviation", self.deviation, 0, np.inf)
+        check_range(self, "deviation", self.deviation, 0, np.inf, shapes=((), (2,)))
 
     def _apply(self, parts, rng):
         x = parts[0]
@@ -112,8 +112,8 @@ class RandomFilter(Augmentation):
 
     def __post_init__(self):
         _check_gain(self)
-        check_range(self, "centres", self.centres, 1, np.inf)
-        check_range(self, "widths", self.widths, 0.01, np.inf)
+        check_range(self, "centres", self.centres, 1, np.inf, shapes=((2,),))
+        check_range(self, "widths", self.widths, 0.01, np.inf, shapes=((2,),))
         object.__setattr__(self, "frequencies", tuple(map(float, self.frequencies)))
 
     def _apply(self, parts, rng):

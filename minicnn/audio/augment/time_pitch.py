@@ -12,7 +12,9 @@ from minicnn.audio.augment.augmentation import (
     check_bins,
     check_framewise,
     check_range,
+    check_whole,
 )
+from minicnn.ops import arguments
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class RandomCrop(Augmentation):
     framewise: tuple[int, ...] = ()
 
     def __post_init__(self):
-        check_range(self, "length", self.length, 1, np.inf)
+        arguments.per_axis("RandomCrop", "length", self.length, 1)
 
     def _apply(self, parts, rng):
         n = parts[0].shape[-1]
@@ -73,7 +75,7 @@ class StretchShift(Augmentation):
         The parts of the sample that have a label for each frame, time last. They are stretched
         along, see `interpolation.labels_at`.
     binwise : tuple of int
-        The parts that have a value for each frame and bin, such as the salience of pitches. They
+        The parts of floats for each frame and bin, such as the salience of pitches. They
         are stretched and shifted as the input is, with lines.
     hertz : tuple of int
         The parts that are pitches [Hz], and are shifted along.
@@ -93,6 +95,9 @@ class StretchShift(Augmentation):
     def __post_init__(self):
         check_range(self, "stretch", self.stretch, 0, 0.99)
         check_range(self, "shift", self.shift, 0, 0.99)
+        check_whole(self, "frames", self.frames)
+        check_whole(self, "bins", self.bins)
+        arguments.choice("StretchShift", "order", self.order, {1: "lines", 2: "parabolas"})
         if self.frequencies is not None:
             object.__setattr__(self, "frequencies", tuple(map(float, self.frequencies)))
             if not (np.diff(self.frequencies) > 0).all():
@@ -103,6 +108,7 @@ class StretchShift(Augmentation):
         if x.ndim < 2:
             raise ValueError(f"StretchShift: the input has shape {x.shape}; it takes (..., f, n)")
         check_framewise(self, parts, (*self.framewise, *self.binwise))
+        self._check_binwise(parts)
         stretch, shift = 1 + rng.uniform(-1, 1, 2) * (self.stretch, self.shift)
         times = self._times(x.shape[-1], stretch)
         bins = self._bins(x, shift)
@@ -114,6 +120,20 @@ class StretchShift(Augmentation):
             parts[i] = interpolation.labels_at(parts[i], times)
         for i in self.hertz:
             parts[i] = parts[i] * shift
+
+    def _check_binwise(self, parts):
+        n = parts[0].shape[-2]
+        for i in self.binwise:
+            if parts[i].shape[-2:-1] != (n,):
+                raise ValueError(
+                    f"StretchShift: part {i} of the sample has shape {parts[i].shape}; it is "
+                    f"binwise, and the input has {n} bins"
+                )
+            if parts[i].dtype not in (np.float32, np.float64):
+                raise TypeError(
+                    f"StretchShift: part {i} of the sample is {parts[i].dtype}; what is between "
+                    "bins takes float32 or float64"
+                )
 
     def _times(self, n, stretch):
         """Return where each new frame is among the old ones."""
@@ -154,6 +174,8 @@ class WaveformStretch(Augmentation):
 
     def __post_init__(self):
         check_range(self, "stretch", self.stretch, 0, 0.99)
+        check_whole(self, "length", self.length)
+        check_whole(self, "n_fft", self.n_fft)
 
     def _apply(self, parts, rng):
         x = parts[0]
@@ -190,6 +212,7 @@ class WaveformShift(Augmentation):
 
     def __post_init__(self):
         check_range(self, "semitones", self.semitones, 0, 48)
+        check_whole(self, "n_fft", self.n_fft)
 
     def _apply(self, parts, rng):
         x = parts[0]
