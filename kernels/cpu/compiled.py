@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
@@ -26,7 +27,7 @@ def compiled(**options):
     """
 
     def decorate(function):
-        dispatcher = CPUDispatcher(function, targetoptions=_OPTIONS | options)
+        dispatcher: Any = CPUDispatcher(function, targetoptions=_OPTIONS | options)
         if not os.environ.get("MINICNN_SIMD"):
             with contextlib.suppress(RuntimeError):
                 dispatcher._cache = _Cache(function)
@@ -91,7 +92,9 @@ class _Linked(CPUDispatcher):
         self.overloads[tuple(cres.signature.args)] = cres
 
     def _compile_for_args(self, *arguments, **named):
-        raise TypeError(f"{self.__name__} is part of compiled functions: Python cannot call it")
+        raise TypeError(
+            f"{self.py_func.__name__} is part of compiled functions: Python cannot call it"
+        )
 
 
 class _Part(JITCodeLibrary):

@@ -64,9 +64,7 @@ class Parallel:
             places = places_of(self._kernel, state, arguments)
             done = self._launch(state, threads, count, arguments, *places)
         if done:
-            raise MemoryError(
-                f"{self._name}: no memory for its workspace, or an error in it"
-            )
+            raise MemoryError(f"{self._name}: no memory for its workspace, or an error in it")
 
 
 def parallel(**options):

@@ -40,7 +40,7 @@ def at(
     if order == 2 and last:
         from scipy import ndimage
 
-        spline = ndimage.spline_filter1d  # type: ignore[attr-defined]
+        spline = ndimage.spline_filter1d
         x = spline(x, 2, axis, output=x.dtype, mode="mirror")
     first, weights = _lines(inside) if order == 1 else _parabolas(inside)
     if fill is not None:
