@@ -17,7 +17,8 @@ if "editable_wheel" not in sys.argv:
     package_dir["minicnn.kernels"] = "kernels"
 
 audio = ["librosa>=0.11", "soundfile>=0.13", "soxr>=0.5", "mir_eval>=0.8", "scikit-learn>=1.5"]
-examples = ["scikit-learn>=1.5", "matplotlib>=3.9"]
+# Everything that an example may need; pytest and hypothesis are all that tests need more.
+examples = [*audio, "matplotlib>=3.9", "tyro>=1.0"]
 
 setup(
     name="minicnn",
@@ -46,7 +47,7 @@ setup(
         "examples": examples,
         "gpu12": ["cupy-cuda12x[ctk]>=14,<15"],
         "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
-        "test": ["pytest>=8", "hypothesis>=6.100", *audio, *examples],
+        "test": ["pytest>=8", "hypothesis>=6.100", *examples],
         # The very version that results are compared with; its plain name may bring CUDA libraries.
         # ONNX Runtime (110 MB beside PyTorch's 700) is compared with in inference.
         "bench": ["torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20"],

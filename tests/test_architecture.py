@@ -30,6 +30,8 @@ floors = [
     {"minicnn.nn"},
     {
         "minicnn.train",
+        "minicnn.experiment",
+        "minicnn.plot",
         "minicnn.summary",
         "minicnn.activations",
         "minicnn.receptive_field",
@@ -42,6 +44,7 @@ floors = [
 # Rooms of one floor that stand on each other.
 beside = {
     "minicnn.summary": {"minicnn.activations", "minicnn.receptive_field"},
+    "minicnn.audio": {"minicnn.plot"},
 }
 
 

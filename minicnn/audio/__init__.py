@@ -7,12 +7,18 @@ import importlib
 from typing import Any
 
 # Where what is asked for by its own name stands.
-_NAMES = {"features": "front_end", "FrontEnd": "front_end", "folder_features": "cache"}
+_NAMES = {
+    "features": "front_end",
+    "FrontEnd": "front_end",
+    "folder_features": "cache",
+    "track_features": "feature_set",
+}
 
 __all__ = [
-    "FrontEnd", "augment", "cache", "clip", "compression", "datasets", "evaluate", "factorisation",
-    "features", "folder_features", "front_end", "listeners", "sound", "soundfont", "spectral",
-    "stream", "synth", "targets", "windows",
+    "FrontEnd", "augment", "cache", "clip", "compression", "datasets", "evaluate",
+    "factorisation", "feature_set", "features", "folder_features", "front_end", "generated",
+    "listeners", "plot", "sound", "soundfont", "spectral", "stream", "synth", "targets",
+    "track_features", "windows",
 ]  # fmt: skip
 
 

@@ -12,37 +12,24 @@ import hashlib
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from minicnn.audio import front_end as front_ends
 from minicnn.audio import sound
+from minicnn.audio.feature_set import FeatureSet
 from minicnn.audio.front_end import FrontEnd
 from minicnn.checkpoint import written_whole
 from minicnn.data import worker_pool
 
 
-class Statistics(NamedTuple):
-    """Figures of each channel and band, over all frames of all files.
-
-    Attributes
-    ----------
-    mean, deviation, least, most : ndarray of float32, shape (C, [F,] 1)
-    """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
-
-
 @dataclass(frozen=True)
-class FolderFeatures:
+class FolderFeatures(FeatureSet):
     """The features of sound files: a sequence of arrays that are read from disk as needed.
 
     Attributes
@@ -64,114 +51,14 @@ class FolderFeatures:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index):
         """Return what the front end made of a file, (C, [F,] T), mapped into memory."""
         return np.load(self.entries[index], mmap_mode="r", allow_pickle=False)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[i] for i in range(len(self)))
-
-    def statistics(self) -> Statistics:
-        """Return what a network's input is scaled by, such as to mean 0 and variance 1 per band.
-
-        Raises
-        ------
-        ValueError
-            If there are no features.
-        """
-        if not self.entries:
-            raise ValueError("statistics: there are no features")
-        count, total, squares = 0, np.zeros(()), np.zeros(())
-        least, most = np.array(np.inf), np.array(-np.inf)
-        for x in self:
-            count += x.shape[-1]
-            total = total + x.sum(axis=-1, keepdims=True, dtype=np.float64)
-            squares = squares + np.square(x, dtype=np.float64).sum(axis=-1, keepdims=True)
-            least = np.minimum(least, x.min(axis=-1, keepdims=True))
-            most = np.maximum(most, x.max(axis=-1, keepdims=True))
-        mean = total / count
-        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        return Statistics(*(part.astype(np.float32) for part in (mean, deviation, least, most)))
-
-    def windows(
-        self, targets: Sequence[Any] | None = None, *, per_window: bool = False
-    ) -> WindowDataset:
-        """Return the inputs of the network, of all files, as a data set for `data.DataLoader`.
-
-        Parameters
-        ----------
-        targets : sequence, one for each of `paths`, optional
-            What the windows of a file are to be answered with.
-        per_window : bool
-            Whether that is an array with a row for each window, as for pitches, onsets or voices,
-            at `front_end.window_times`; or the same for all windows, as for tags.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many targets as files, or rows as windows.
-        """
-        return WindowDataset(self, targets, per_window=per_window)
-
-
-class WindowDataset:
-    """The windows of files one after another: a sample is a window, and its target or its file's.
-
-    Only what is asked for is read. Worker processes open the files again instead of copying them.
-
-    Parameters
-    ----------
-    features : FolderFeatures
-    targets : sequence, one for each file, optional
-    per_window : bool
-        Whether the target of a file is an array with a row for each window.
-
-    Attributes
-    ----------
-    files : ndarray of int, shape (N,)
-        Which file each window is of.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many targets as files, or rows as windows.
-    """
-
-    def __init__(
-        self,
-        features: FolderFeatures,
-        targets: Sequence[Any] | None = None,
-        *,
-        per_window: bool = False,
-    ):
-        if targets is not None and len(targets) != len(features):
-            raise ValueError(
-                f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
-            )
-        self.features, self.targets, self.per_window = features, targets, per_window
-        lengths = [x.shape[-1] for x in features]
-        counts = [len(features.front_end.window_times(length)) for length in lengths]
-        self.files = np.repeat(np.arange(len(counts)), counts)
-        self._first = np.cumsum(counts) - counts
-        if per_window and targets is not None:
-            for path, rows, count in zip(features.paths, targets, counts, strict=True):
-                if len(rows) != count:
-                    raise ValueError(
-                        f"WindowDataset: there are {len(rows)} targets for {count} windows of "
-                        f"{str(path)!r}"
-                    )
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple:
-        file = int(self.files[index])
-        place = range(len(self))[index] - int(self._first[file])
-        window = self.features.front_end.window(self.features[file], place)
-        if self.targets is None:
-            return (window,)
-        target = self.targets[file]
-        return window, target[place] if self.per_window else target
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The paths as text."""
+        return tuple(map(str, self.paths))
 
 
 def folder_features(

@@ -43,7 +43,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from minicnn.audio import sound
+from minicnn.rng import generator
 
 TASKS = ("classes", "tags", "onsets", "voice", "pitch", "multi_f0")
 
@@ -74,6 +79,17 @@ class Track:
     def label(self) -> Any:
         """What is to be learned of this track."""
         return self.read()
+
+    def load(self, sample_rate: float) -> tuple[np.ndarray, Any]:
+        """Return the samples at this rate [Hz], float32 of one channel, and the label.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the sound or the label cannot be read.
+        """
+        samples, _ = sound.load(self.path, sample_rate)
+        return samples, self.label
 
 
 @dataclass(frozen=True)
@@ -204,3 +220,120 @@ def load(source: str | os.PathLike, task: str, *, on_error: str = "raise") -> Da
             raise ValueError(f"load: {name}: {count} cannot be used: {some}")
         warnings.warn(f"load: {name}: left out {count}: {some}", RuntimeWarning, stacklevel=2)
     return dataset
+
+
+class Parts(NamedTuple):
+    """The parts of a data set: to learn from, to choose by, and to be judged by."""
+
+    train: Dataset
+    valid: Dataset
+    test: Dataset
+
+
+def parts(
+    task: str,
+    corpus: str,
+    sizes: tuple[int, int, int],
+    *,
+    data: str | os.PathLike | None = None,
+    soundfont: Sequence[str] = (),
+    seconds: float | None = None,
+    sample_rate: int = 22050,
+    rng: Any = None,
+) -> Parts:
+    """Return what a network is trained, chosen and judged by: parts of a data set, or generated.
+
+    Parameters
+    ----------
+    task : str
+        One of `TASKS`.
+    corpus : str
+        What is generated where there is no data set, see `synth.corpus`.
+    sizes : (int, int, int)
+        How many clips are generated for each part.
+    data : path or str, optional
+        The data set, see `load`. If its tracks have no parts train, valid and test, those that it
+        lacks are drawn from its training part, or from all of it: a tenth each, one track at least.
+    soundfont : sequence of str
+        Banks that play what is generated, see `soundfont.corpus`: the first the training and
+        validation parts, the last the test. By default the synthesised band plays it.
+    seconds : float, optional
+        How long generated clips are.
+    sample_rate : int [Hz]
+        Of generated clips.
+    rng : int, Generator or None
+        What is generated, or drawn, follows from it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such data set, corpus or bank, or too few tracks.
+    """
+    if data is not None:
+        return _divided(load(data, task), generator(rng))
+    from minicnn.audio import generated, synth
+    from minicnn.audio import soundfont as soundfonts
+
+    seed = int(rng) if isinstance(rng, (int, np.integer)) else int(generator(rng).integers(2**63))
+    made = []
+    for split, size in zip(("train", "valid", "test"), sizes, strict=True):
+        options: dict[str, Any] = dict(seconds=seconds, sample_rate=sample_rate, rng=seed)
+        if soundfont:
+            bank = soundfont[-1 if split == "test" else 0]
+            clips = soundfonts.corpus(corpus, bank, split, size, **options)
+        else:
+            clips = synth.corpus(corpus, split, size, **options)
+        made.append(generated.dataset([clips], task))
+    return Parts(*made)
+
+
+def _divided(dataset, rng):
+    """Return the parts of a data set; those that it lacks are drawn."""
+    there = set(dataset.splits)
+    whole = dataset.split("train") if "train" in there else dataset
+    drawn = [name for name in ("valid", "test") if name not in there]
+    tenth = max(len(whole) // 10, 1)
+    if len(whole) <= tenth * len(drawn):
+        raise ValueError(
+            f"{dataset.name}: {len(whole)} tracks are too few for {len(drawn) + 1} parts"
+        )
+    order = rng.permutation(len(whole))
+    found = {name: dataset.split(name) for name in ("valid", "test") if name in there}
+    for i, name in enumerate(drawn):
+        found[name] = _some(whole, sorted(order[i * tenth : (i + 1) * tenth]))
+    return Parts(train=_some(whole, sorted(order[len(drawn) * tenth :])), **found)
+
+
+def _some(dataset, indices):
+    """Return some of the tracks of a data set; classes and tags keep their numbers."""
+    some = tuple(dataset[i] for i in indices)
+    return replace(dataset, tracks=some, numbered=dataset.numbered or dataset.tracks)
+
+
+def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
+    """Return the pitches at these times, from a label of the tasks pitch or multi_f0.
+
+    Parameters
+    ----------
+    label : (times [s], pitches [Hz])
+        A number or an array for each time, which increase.
+    times : array, shape (n,) [s]
+
+    Returns
+    -------
+    list of n numbers or arrays [Hz]
+        Those of the nearest time of the label; beyond its last one, as far as its step, the last.
+        Further away there is none: 0, or an empty array.
+    """
+    at, pitches = np.asarray(label[0], np.float64), label[1]
+    times = np.asarray(times, np.float64)
+    none = np.zeros(0) if len(pitches) and np.ndim(pitches[0]) else 0.0
+    if not len(at):
+        return [none] * len(times)
+    step = np.median(np.diff(at)) if len(at) > 1 else np.inf
+    after = np.clip(np.searchsorted(at, times), 1, max(len(at) - 1, 1))
+    before = after - 1
+    after = np.minimum(after, len(at) - 1)
+    nearest = np.where(times - at[before] <= at[after] - times, before, after)
+    near = np.abs(at[nearest] - times) <= step
+    return [pitches[i] if ok else none for i, ok in zip(nearest, near, strict=True)]

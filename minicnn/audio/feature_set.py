@@ -1,0 +1,239 @@
+"""What a network hears of many recordings: their features, and the windows that it takes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from minicnn.audio.front_end import FrontEnd
+from minicnn.data import worker_pool
+
+_ENOUGH = 8  # tracks for each process; for fewer it does not pay to start one
+
+
+class Statistics(NamedTuple):
+    """Figures of each channel and band, over all frames of all recordings.
+
+    Attributes
+    ----------
+    mean, deviation, least, most : ndarray of float32, shape (C, [F,] 1)
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+    def standardise(self, x: np.ndarray) -> np.ndarray:
+        """Return features with mean 0 and deviation 1 in each band."""
+        return (x - self.mean) / np.maximum(self.deviation, 1e-5)
+
+    def to_unit(self, x: np.ndarray) -> np.ndarray:
+        """Return features from 0, the least of all bands, to 1, the largest."""
+        least, most = self.least.min(), self.most.max()
+        return (x - least) / (most - least)
+
+
+class FeatureSet(Sequence[np.ndarray]):
+    """What a front end made of each recording: arrays of shape (C, [F,] T).
+
+    Attributes
+    ----------
+    front_end : FrontEnd
+    names : sequence of str
+        What the recordings are called.
+    """
+
+    front_end: FrontEnd
+    names: Sequence[str]
+
+    def statistics(self) -> Statistics:
+        """Return what a network's input is scaled by, such as to mean 0 and variance 1 per band.
+
+        Raises
+        ------
+        ValueError
+            If there are no features.
+        """
+        if not len(self):
+            raise ValueError("statistics: there are no features")
+        count, total, squares = 0, np.zeros(()), np.zeros(())
+        least, most = np.array(np.inf), np.array(-np.inf)
+        for x in self:
+            count += x.shape[-1]
+            total = total + x.sum(axis=-1, keepdims=True, dtype=np.float64)
+            squares = squares + np.square(x, dtype=np.float64).sum(axis=-1, keepdims=True)
+            least = np.minimum(least, x.min(axis=-1, keepdims=True))
+            most = np.maximum(most, x.max(axis=-1, keepdims=True))
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return Statistics(*(part.astype(np.float32) for part in (mean, deviation, least, most)))
+
+    def times(self, index: int) -> np.ndarray:
+        """Return the time of each window of a recording, shape (n_windows,) [s]."""
+        return self.front_end.window_times(self[index].shape[-1])
+
+    def windows(
+        self, targets: Sequence[Any] | None = None, *, per_window: bool = False
+    ) -> WindowDataset:
+        """Return the inputs of the network, of all recordings, as a data set for a `DataLoader`.
+
+        Parameters
+        ----------
+        targets : sequence, one for each recording, optional
+            What its windows are to be answered with.
+        per_window : bool
+            Whether that is an array with a row for each window, as for pitches, onsets or voices,
+            at `times`; or the same for all windows, as for tags.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many targets as recordings, or rows as windows.
+        """
+        return WindowDataset(self, targets, per_window=per_window)
+
+
+class WindowDataset:
+    """The windows of recordings one after another: a sample is a window, and its target.
+
+    Only what is asked for is read. Worker processes open files again instead of copying them.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    targets : sequence, one for each recording, optional
+    per_window : bool
+        Whether the target of a recording is an array with a row for each window.
+
+    Attributes
+    ----------
+    files : ndarray of int, shape (N,)
+        Which recording each window is of.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many targets as recordings, or rows as windows.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSet,
+        targets: Sequence[Any] | None = None,
+        *,
+        per_window: bool = False,
+    ):
+        if targets is not None and len(targets) != len(features):
+            raise ValueError(
+                f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
+            )
+        self.features, self.targets, self.per_window = features, targets, per_window
+        counts = [len(features.times(i)) for i in range(len(features))]
+        self.files = np.repeat(np.arange(len(counts)), counts)
+        self._first = np.cumsum(counts) - counts
+        if per_window and targets is not None:
+            for name, rows, count in zip(features.names, targets, counts, strict=True):
+                if len(rows) != count:
+                    raise ValueError(
+                        f"WindowDataset: there are {len(rows)} targets for {count} windows of "
+                        f"{name!r}"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple:
+        file = int(self.files[index])
+        place = range(len(self))[index] - int(self._first[file])
+        window = self.features.front_end.window(self.features[file], place)
+        if self.targets is None:
+            return (window,)
+        target = self.targets[file]
+        return window, target[place] if self.per_window else target
+
+
+@dataclass(frozen=True)
+class TrackFeatures(FeatureSet):
+    """The features of tracks, in memory, and their labels.
+
+    Attributes
+    ----------
+    front_end : FrontEnd
+    names : tuple of str
+    arrays : tuple of ndarray of float32, shape (C, [F,] T)
+    labels : tuple
+        As `datasets` has them.
+    """
+
+    front_end: FrontEnd
+    names: tuple[str, ...]
+    arrays: tuple[np.ndarray, ...]
+    labels: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, index):
+        return self.arrays[index]
+
+
+def track_features(
+    model: Any,
+    tracks: Sequence[Any],
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> TrackFeatures:
+    """Compute the features of tracks, and keep them in memory with their labels.
+
+    For what does not fit into memory there is `folder_features`.
+
+    Parameters
+    ----------
+    model : Network or FrontEnd
+        See `FrontEnd.of`.
+    tracks : sequence of tracks
+        Such as a `datasets.Dataset`.
+    workers : int, optional
+        How many processes read or generate them; by default as many as there are cores, if there
+        are tracks enough. They are started afresh (not forked), so a script must guard its start
+        with `if __name__ == "__main__":`. With 0 all is done in this process.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    TrackFeatures
+
+    Raises
+    ------
+    TypeError
+        If the network takes no sound.
+    """
+    front_end = FrontEnd.of(model)
+    compute = functools.partial(_features, front_end)
+    if workers is None:
+        workers = min(os.cpu_count() or 1, len(tracks) // _ENOUGH)
+    bar = functools.partial(
+        tqdm, total=len(tracks), disable=not progress, dynamic_ncols=True, unit="track"
+    )
+    if workers > 1:
+        with worker_pool(workers) as pool:
+            found = list(bar(pool.map(compute, tracks)))
+    else:
+        found = list(bar(map(compute, tracks)))
+    arrays, labels = (tuple(each) for each in zip(*found, strict=True)) if found else ((), ())
+    return TrackFeatures(front_end, tuple(track.name for track in tracks), arrays, labels)
+
+
+def _features(front_end, track):
+    """Return the features of a track, and its label."""
+    samples, label = track.load(front_end.sample_rate)
+    return front_end.transform(front_end.lengthened(samples)), label
