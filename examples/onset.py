@@ -86,6 +86,7 @@ def main(
         {"f_measure": found.f_measure, "precision": found.precision, "recall": found.recall},
         {"spectral flux, f_measure": baseline.f_measure},
         data=test.name,
+        picture="onsets.png",
     )
 
 

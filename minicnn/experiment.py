@@ -9,7 +9,7 @@ command line. Those that most scripts have are named here, with what `--help` sa
         run = begin("onset", out, seed=seed, resume=resume)
         ...
         mc.fit(..., checkpoint=run.folder, resume=resume)
-        return run.finish(model, {"f_measure": 0.97}, {"spectral flux": 0.6})
+        return run.finish(model, {"f_measure": 0.97}, {"spectral flux": 0.6}, picture="onsets.png")
 
     if __name__ == "__main__":
         command_line(main)
@@ -68,6 +68,8 @@ class Run:
         model: Module | None,
         metrics: Mapping[str, float],
         baselines: Mapping[str, float] | None = None,
+        *,
+        picture: str,
         **more: Any,
     ) -> dict[str, Any]:
         """Print the figures as one line of JSON, keep them in `results.json`, and return them.
@@ -80,13 +82,15 @@ class Run:
             How well it did.
         baselines : mapping from name to number, optional
             How well others did, by their names.
+        picture : str
+            Of all that were drawn, the file that says most.
         **more
             What else there is to say.
 
         Returns
         -------
         dict
-            example, metrics, baselines, more, parameters and seconds, in this order.
+            example, metrics, baselines, more, picture, parameters and seconds, in this order.
         """
         figures = {
             "example": self.name,
@@ -95,6 +99,7 @@ class Run:
                 name: round(float(value), 4) for name, value in (baselines or {}).items()
             },
             **more,
+            "picture": picture,
             "parameters": sum(each.size for each in model.parameters()) if model else 0,
             "seconds": round(time.perf_counter() - self.started, 1),
         }
