@@ -144,8 +144,7 @@ def _cases(options):
         for case in importlib.import_module(f"benchmarks.{topic}").cases(
             options.size, **special.get(topic, {})
         )
-        if options.only.lower() in case.name.lower()
-        and not _left_out(case, options.without)
+        if options.only.lower() in case.name.lower() and not _left_out(case, options.without)
     ]
     if not cases:
         sys.exit(f"benchmarks: no case of {', '.join(options.topics)} is named {options.only!r}")
