@@ -70,8 +70,8 @@ def main(
     )
 
     found = mc.predict(net, x_test, batch_size=64).argmax(axis=1)
-    drawn = plot.curves(history, valid_accuracy="validation accuracy")
-    plot.save(drawn, run.folder / "curves.png")
+    curves = plot.curves(history, valid_accuracy="validation accuracy")
+    plot.save(curves, run.folder / "curves.png")
     plot.save(draw_filters(net, grey=data is None), run.folder / "filters.png")
     title = f"{model}: {(found != y_test).sum()} of {len(y_test)} test images are mistaken"
     drawn = plot.confusion(confusion_matrix(y_test, found, labels=range(len(names))), names, title)

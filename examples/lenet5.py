@@ -3,8 +3,8 @@
 LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition",
 Proceedings of the IEEE 86(11), 1998. By default it learns the 1,797 digits of 8x8 pixels that come
 with scikit-learn, enlarged to 28x28 and padded to the paper's 32x32; a fifth is the test. With
-`--data` it reads the four files of MNIST, plain or .gz. As the paper's section III.C has it, it is
-trained on distorted copies, and compared with a linear classifier of the pixels.
+`--data` it reads the four files of MNIST. As in the paper's section III.C, it is trained on
+distorted copies and compared with a linear classifier of the pixels.
 
     python examples/lenet5.py
     python examples/lenet5.py --variant modern --data ~/mnist --epochs 10
@@ -62,16 +62,17 @@ def main(
 
     logits = mc.predict(model, x_test)
     found = logits.argmax(axis=1)
-    drawn = plot.curves(history, valid_accuracy="validation accuracy")
-    plot.save(drawn, run.folder / "curves.png")
-    drawn = draw_filters_and_maps(model, mc.Tensor(x_test[:1]).to(device))
-    plot.save(drawn, run.folder / "filters_and_feature_maps.png")
+    curves = plot.curves(history, valid_accuracy="validation accuracy")
+    plot.save(curves, run.folder / "curves.png")
+    maps = draw_filters_and_maps(model, mc.Tensor(x_test[:1]).to(device))
+    plot.save(maps, run.folder / "filters_and_feature_maps.png")
     title = f"{(found != y_test).sum()} of {len(y_test)} test images are misread"
     drawn = plot.confusion(confusion_matrix(y_test, found), "0123456789", title)
     plot.save(drawn, run.folder / "confusion.png")
-    hardest = np.argsort(logits[np.arange(len(y_test)), y_test] - logits.max(axis=1))[:16]
-    titles = [f"{y_test[i]} as {found[i]}" for i in hardest]
-    drawn = plot.grid(np.maximum(x_test[hardest, 0], 0), titles, signed=False, title=title)
+    others = np.where(np.eye(10)[y_test], -np.inf, logits).max(axis=1)
+    hardest = np.argsort(logits[np.arange(len(y_test)), y_test] - others)[:16]
+    titles, title = [f"{y_test[i]} as {found[i]}" for i in hardest], f"{title}; the hardest 16"
+    drawn = plot.grid(x_test[hardest, 0].clip(0), titles, signed=False, title=title)
     plot.save(drawn, run.folder / "misread.png")
     baseline = linear((x, y), (x_valid, y_valid), (x_test, y_test))
     return run.finish(
