@@ -45,16 +45,9 @@ def main(
     model = models.onset_cnn(rng=seed).to(device)
     heard = [audio.track_features(model, part) for part in (train, valid)]
     scale = heard[0].statistics().standardise
-    loaders = [
-        DataLoader(
-            features.windows(frame_targets(features), per_window=True),
-            256,
-            shuffle=features is heard[0],
-            transform=Apply(scale),
-            rng=seed,
-        )
-        for features in heard
-    ]
+    windows = [each.windows(frame_targets(each), per_window=True) for each in heard]
+    batches = dict(transform=Apply(scale), rng=seed)
+    loaders = [DataLoader(each, 256, shuffle=each is windows[0], **batches) for each in windows]
     history = mc.fit(
         model,
         loaders[0],
@@ -115,13 +108,8 @@ def flux(samples):
 
 def picked_flux(curve, threshold):
     """Return the onsets [s] of a flux, with librosa's own peak picking."""
-    return librosa.onset.onset_detect(
-        onset_envelope=curve,
-        sr=RATE,
-        hop_length=OnsetCNN.hop_length,
-        units="time",
-        delta=float(threshold),
-    )
+    options = dict(sr=RATE, hop_length=OnsetCNN.hop_length, units="time", delta=float(threshold))
+    return librosa.onset.onset_detect(onset_envelope=curve, **options)
 
 
 def judge(curve, pick, valid, test):
