@@ -222,6 +222,14 @@ def load(source: str | os.PathLike, task: str, *, on_error: str = "raise") -> Da
     return dataset
 
 
+# What data sets call their parts.
+PARTS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
 class Parts(NamedTuple):
     """The parts of a data set: to learn from, to choose by, and to be judged by."""
 
@@ -252,8 +260,9 @@ def parts(
     sizes : (int, int, int)
         How many clips are generated for each part.
     data : path or str, optional
-        The data set, see `load`. If its tracks have no parts train, valid and test, those that it
-        lacks are drawn from its training part, or from all of it: a tenth each, one track at least.
+        The data set, see `load`. If its tracks have no parts train, valid and test, by these names
+        or those of `PARTS`, the ones that it lacks are drawn from its training part, or from all
+        that is in none of them: a tenth each, one track at least.
     soundfont : sequence of str
         Banks that play what is generated, see `soundfont.corpus`: the first the training and
         validation parts, the last the test. By default the synthesised band plays it.
@@ -289,8 +298,16 @@ def parts(
 
 def _divided(dataset, rng):
     """Return the parts of a data set; those that it lacks are drawn."""
-    there = set(dataset.splits)
-    whole = dataset.split("train") if "train" in there else dataset
+    names = {other: name for name, others in PARTS.items() for other in others}
+    part_of = [names.get((track.split or "").lower()) for track in dataset.tracks]
+    there = {
+        name: _some(dataset, [i for i, part in enumerate(part_of) if part == name])
+        for name in PARTS
+        if name in part_of
+    }
+    # What is in another part, such as that of the test, must not be learned from.
+    rest = _some(dataset, [i for i, part in enumerate(part_of) if part is None])
+    whole = there.pop("train", rest)
     drawn = [name for name in ("valid", "test") if name not in there]
     tenth = max(len(whole) // 10, 1)
     if len(whole) <= tenth * len(drawn):
@@ -298,10 +315,9 @@ def _divided(dataset, rng):
             f"{dataset.name}: {len(whole)} tracks are too few for {len(drawn) + 1} parts"
         )
     order = rng.permutation(len(whole))
-    found = {name: dataset.split(name) for name in ("valid", "test") if name in there}
     for i, name in enumerate(drawn):
-        found[name] = _some(whole, sorted(order[i * tenth : (i + 1) * tenth]))
-    return Parts(train=_some(whole, sorted(order[len(drawn) * tenth :])), **found)
+        there[name] = _some(whole, sorted(order[i * tenth : (i + 1) * tenth]))
+    return Parts(train=_some(whole, sorted(order[len(drawn) * tenth :])), **there)
 
 
 def _some(dataset, indices):

@@ -254,3 +254,50 @@ def test_what_is_asked_for_must_exist(folder):
         datasets.load(folder, "beats")
     with pytest.raises(ValueError, match="on_error is 'ignore'; it must be raise or skip"):
         datasets.load(folder, "onsets", on_error="ignore")
+
+
+def divided(folder, **splits):
+    """Return the parts of tracks that belong to these splits, and of how many that say none."""
+    rows = ["file,label,split"]
+    for split, count in splits.items():
+        named = "" if split == "none" else split
+        rows += [f"{split}{i}.wav,{'flute' if i % 2 else 'horn'},{named}" for i in range(count)]
+    for row in rows[1:]:
+        soundfile.write(folder / row.partition(",")[0], np.zeros(80), 8000)
+    write(folder, "\n".join(rows))
+    return datasets.parts("classes", "instruments", (1, 1, 1), data=folder, rng=0)
+
+
+def test_parts_are_those_of_the_data_set(tmp_path):
+    parts = divided(tmp_path, train=3, valid=2, test=4)
+    assert [len(part) for part in parts] == [3, 2, 4]
+    assert {track.split for track in parts.test} == {"test"}
+    assert parts.valid.names == ("flute", "horn")
+
+
+def test_parts_may_have_other_names(tmp_path):
+    parts = divided(tmp_path, training=3, Validation=2, eval=4)
+    assert [{track.split for track in part} for part in parts] == [
+        {"training"}, {"Validation"}, {"eval"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("split", ["none", "training", "fold0"])
+def test_parts_that_a_data_set_lacks_are_drawn_and_share_no_track(tmp_path, split):
+    parts = divided(tmp_path, **{split: 30})
+    assert [len(part) for part in parts] == [24, 3, 3]
+    assert len({track.name for part in parts for track in part}) == 30
+    again = divided(tmp_path, **{split: 30})
+    assert [each.name for each in again.test] == [each.name for each in parts.test]
+
+
+@pytest.mark.parametrize("split", ["none", "train"])
+def test_nothing_of_the_test_is_learned_from(tmp_path, split):
+    parts = divided(tmp_path, **{split: 20}, test=5)
+    assert [len(part) for part in parts] == [18, 2, 5]
+    assert all(track.name.startswith(split) for part in parts[:2] for track in part)
+
+
+def test_too_few_tracks_for_parts_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="2 tracks are too few for 3 parts"):
+        divided(tmp_path, none=2)
