@@ -159,8 +159,9 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
     Parameters
     ----------
     main : callable
-        Its arguments are annotated; `Annotated[type, "text"]` says what an option is. What the
-        help begins with is the docstring of its module.
+        Its arguments are annotated; `Annotated[type, "text"]` says what an option is. Those before
+        `*` are given by their place, without a name. What the help begins with is the docstring of
+        its module.
     arguments : sequence of str, optional
         By default those of this process.
 
@@ -197,6 +198,8 @@ def _options(main, arguments):
         if get_origin(hint) is Annotated:
             kind, text = get_args(hint)
             hint = Annotated[kind, tyro.conf.arg(help=text)]
+        if option.kind is option.POSITIONAL_OR_KEYWORD:
+            hint = tyro.conf.Positional[hint]
         fields.append((option.name, hint, field(default=option.default)))
     about = inspect.getdoc(inspect.getmodule(main))
     given = tyro.cli(
