@@ -53,14 +53,12 @@ def main(
         raise ValueError("a recording and --weights go together: voice.wav --weights published")
     run = experiment.begin("crepe", out, seed=seed, threads=threads, resume=resume)
     if sound is not None:
-        pretrained = True if weights == "published" else weights
-        model = models.crepe(capacity, pretrained=pretrained).to(device)
-        return listen(run, model, sound, viterbi)
+        model = models.crepe(capacity, pretrained=weights == "published" or weights)
+        return listen(run, model.to(device), sound, viterbi)
 
     # Eleven instruments take turns. The paper's epochs have 500 batches of 32.
-    sizes, epoch_size = ((1100, 22, 44), 16_000)
-    if quick:
-        sizes, epoch_size, epochs = (132, 11, 11), 4_000, 1
+    sizes, epoch_size = ((132, 11, 11), 4_000) if quick else ((1100, 22, 44), 16_000)
+    epochs = 1 if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("pitch", "melodies", sizes, **options)
     model = models.crepe(capacity, rng=seed).to(device)
