@@ -38,7 +38,7 @@ def main(
     weights: Annotated[str | None, "published, or a .safetensors or .pth file"] = None,
     capacity: Annotated[Literal["tiny", "small", "medium", "large", "full"], "of CREPE"] = "tiny",
     viterbi: Annotated[bool, "whether the pitch must not jump far"] = False,
-    epochs: experiment.Epochs = 8,
+    epochs: experiment.Epochs = 6,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -57,7 +57,7 @@ def main(
         return listen(run, model.to(device), sound, viterbi)
 
     # Eleven instruments take turns. The paper's epochs have 500 batches of 32.
-    sizes, epoch_size = ((132, 11, 11), 4_000) if quick else ((1100, 22, 44), 16_000)
+    sizes, epoch_size = ((132, 11, 11), 4_000) if quick else ((770, 22, 44), 16_000)
     epochs = 1 if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("pitch", "melodies", sizes, **options)
@@ -75,14 +75,14 @@ def main(
         heard = audio.track_features(front_end, part)
         pitch = [datasets.pitches_at(true, heard.times(i)) for i, true in enumerate(heard.labels)]
         windows = heard.windows(pitch, per_window=True)
-        return DataLoader(windows, 64, transform=transform, rng=seed, **options)
+        return DataLoader(windows, 32, transform=transform, rng=seed, **options)
 
     noisy = Compose(Sometimes(GaussianNoise((0, 0.1))), blur)
     history = mc.fit(
         model,
         batches(train, noisy, shuffle=True, epoch_size=epoch_size),
         ops.binary_cross_entropy_with_logits,
-        optim.Adam(model.parameters(), lr=2e-3),
+        optim.Adam(model.parameters(), lr=3e-3),
         epochs=epochs,
         valid=batches(valid, blur),
         schedule=optim.cosine_decay(epochs, minimum=0.02),
