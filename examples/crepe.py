@@ -62,8 +62,8 @@ def main(
     options = dict(data=data, soundfont=soundfont, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("pitch", "melodies", sizes, **options)
     model = models.crepe(capacity, rng=seed).to(device)
-    if data is None:
-        model.dropout.p = 0  # what is generated is hardly seen twice: there is no need to forget
+    model.classifier.bias.data[:] = np.log(0.01)  # most bins are 0: that need not be learnt first
+    model.dropout.p = 0.25 if data else 0  # what is generated is hardly seen twice
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1  # the paper's 1 % of each batch is for much longer trainings

@@ -135,8 +135,8 @@ def pitch(
     )
     if truth is not None:
         voiced = np.where(truth[1] > 0, truth[1], np.nan)
-        top.plot(truth[0], voiced, color="white", linewidth=4, alpha=0.7, label="true")
-    top.plot(times, np.where(confidence >= threshold, frequency, np.nan), "C0", label="found")
+        top.plot(truth[0], voiced, color="deepskyblue", linewidth=4, label="true")
+    top.plot(times, np.where(confidence >= threshold, frequency, np.nan), "white", label="found")
     bottom.plot(times, confidence, linewidth=0.8)
     bottom.axhline(threshold, color="gray", linestyle=":")
     bottom.set(ylabel="confidence", ylim=(0, 1.05))
