@@ -222,6 +222,13 @@ def load(source: str | os.PathLike, task: str, *, on_error: str = "raise") -> Da
     return dataset
 
 
+# What data sets call their parts.
+_PART_OF = {
+    "train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid",
+    "test": "test",
+}  # fmt: skip
+
+
 class Parts(NamedTuple):
     """The parts of a data set: to learn from, to choose by, and to be judged by."""
 
@@ -252,8 +259,9 @@ def parts(
     sizes : (int, int, int)
         How many clips are generated for each part.
     data : path or str, optional
-        The data set, see `load`. If its tracks have no parts train, valid and test, those that it
-        lacks are drawn from its training part, or from all of it: a tenth each, one track at least.
+        The data set, see `load`. Its parts are called train or training, valid, validation or val,
+        and test. If it lacks the second or third, a tenth of its training part is drawn for each,
+        one track at least. Without a training part, that is all that is in neither of the others.
     soundfont : sequence of str
         Banks that play what is generated, see `soundfont.corpus`: the first the training and
         validation parts, the last the test. By default the synthesised band plays it.
@@ -289,19 +297,21 @@ def parts(
 
 def _divided(dataset, rng):
     """Return the parts of a data set; those that it lacks are drawn."""
-    there = set(dataset.splits)
-    whole = dataset.split("train") if "train" in there else dataset
-    drawn = [name for name in ("valid", "test") if name not in there]
+    places: dict[str, list[int]] = {name: [] for name in (*Parts._fields, "")}
+    for i, track in enumerate(dataset):
+        places[_PART_OF.get((track.split or "").lower(), "")].append(i)
+    whole = np.array(places["train"] or places[""], int)
+    drawn = [name for name in ("valid", "test") if not places[name]]
     tenth = max(len(whole) // 10, 1)
     if len(whole) <= tenth * len(drawn):
         raise ValueError(
             f"{dataset.name}: {len(whole)} tracks are too few for {len(drawn) + 1} parts"
         )
-    order = rng.permutation(len(whole))
-    found = {name: dataset.split(name) for name in ("valid", "test") if name in there}
+    order = rng.permutation(whole)
     for i, name in enumerate(drawn):
-        found[name] = _some(whole, sorted(order[i * tenth : (i + 1) * tenth]))
-    return Parts(train=_some(whole, sorted(order[len(drawn) * tenth :])), **found)
+        places[name] = sorted(order[i * tenth : (i + 1) * tenth])
+    places["train"] = sorted(order[len(drawn) * tenth :])
+    return Parts(*(_some(dataset, places[name]) for name in Parts._fields))
 
 
 def _some(dataset, indices):
@@ -323,11 +333,13 @@ def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
     -------
     list of n numbers or arrays [Hz]
         Those of the nearest time of the label; beyond its last one, as far as its step, the last.
-        Further away there is none: 0, or an empty array.
+        Further away there is none: 0, or an empty array. The step is the median one; a label of a
+        single time holds for all.
     """
     at, pitches = np.asarray(label[0], np.float64), label[1]
     times = np.asarray(times, np.float64)
-    none = np.zeros(0) if len(pitches) and np.ndim(pitches[0]) else 0.0
+    several = np.ndim(pitches[0]) if len(pitches) else not isinstance(pitches, np.ndarray)
+    none = np.zeros(0) if several else 0.0
     if not len(at):
         return [none] * len(times)
     step = np.median(np.diff(at)) if len(at) > 1 else np.inf
