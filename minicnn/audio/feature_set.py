@@ -37,7 +37,7 @@ class Statistics(NamedTuple):
     def to_unit(self, x: np.ndarray) -> np.ndarray:
         """Return features from 0, the least of all bands, to 1, the largest."""
         least, most = self.least.min(), self.most.max()
-        return (x - least) / (most - least)
+        return (x - least) / np.maximum(most - least, 1e-5)
 
 
 class FeatureSet(Sequence[np.ndarray]):
@@ -135,7 +135,7 @@ class WindowDataset:
                 f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
             )
         self.features, self.targets, self.per_window = features, targets, per_window
-        counts = [len(features.times(i)) for i in range(len(features))]
+        counts = np.array([len(features.times(i)) for i in range(len(features))], int)
         self.files = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
         if per_window and targets is not None:
@@ -158,8 +158,37 @@ class WindowDataset:
         target = self.targets[file]
         return window, target[place] if self.per_window else target
 
+    def means(self, values: Any) -> np.ndarray:
+        """Return for each recording the mean of what a network says of its windows.
 
-@dataclass(frozen=True)
+        Parameters
+        ----------
+        values : array, shape (N, ...)
+            A row for each window.
+
+        Returns
+        -------
+        ndarray, shape (n_recordings, ...)
+
+        Raises
+        ------
+        ValueError
+            If there are not as many rows as windows, or a recording has no window.
+        """
+        values = np.asarray(values)
+        counts = np.bincount(self.files, minlength=len(self.features))
+        if len(values) != len(self) or not counts.all():
+            raise ValueError(
+                f"means: there are {len(values)} rows for {len(self)} windows of "
+                f"{np.count_nonzero(counts)} recordings, of {len(counts)}"
+            )
+        if not len(values):
+            return values
+        sums = np.add.reduceat(values, self._first, axis=0)
+        return sums / counts.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+
+
+@dataclass(frozen=True, eq=False)
 class TrackFeatures(FeatureSet):
     """The features of tracks, in memory, and their labels.
 
@@ -204,7 +233,7 @@ def track_features(
     workers : int, optional
         How many processes read or generate them; by default as many as there are cores, if there
         are tracks enough. They are started afresh (not forked), so a script must guard its start
-        with `if __name__ == "__main__":`. With 0 all is done in this process.
+        with `if __name__ == "__main__":`. With 0 or 1 all is done in this process.
     progress : bool
         Whether to show a bar.
 
@@ -216,8 +245,14 @@ def track_features(
     ------
     TypeError
         If the network takes no sound.
+    FileNotFoundError, ValueError
+        If a track or its label cannot be read, or workers is below 0.
+    RuntimeError
+        If a worker process dies, or none starts, as in a script that does not guard its start.
     """
     front_end = FrontEnd.of(model)
+    if workers is not None and workers < 0:
+        raise ValueError(f"track_features: workers is {workers}; it must be 0 or more")
     compute = functools.partial(_features, front_end)
     if workers is None:
         workers = min(os.cpu_count() or 1, len(tracks) // _ENOUGH)
@@ -225,12 +260,25 @@ def track_features(
         tqdm, total=len(tracks), disable=not progress, dynamic_ncols=True, unit="track"
     )
     if workers > 1:
-        with worker_pool(workers) as pool:
-            found = list(bar(pool.map(compute, tracks)))
+        found = _in_processes(compute, tracks, workers, bar)
     else:
         found = list(bar(map(compute, tracks)))
     arrays, labels = (tuple(each) for each in zip(*found, strict=True)) if found else ((), ())
     return TrackFeatures(front_end, tuple(track.name for track in tracks), arrays, labels)
+
+
+def _in_processes(compute, tracks, workers, bar):
+    """Return what processes compute of tracks, in order."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    with worker_pool(workers) as pool:
+        try:
+            return list(bar(pool.map(compute, tracks)))
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "track_features: a worker process died (out of memory, or a script without "
+                "'if __name__ == \"__main__\":'); workers=0 shows an error of its own"
+            ) from error
 
 
 def _features(front_end, track):
