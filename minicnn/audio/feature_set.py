@@ -79,6 +79,48 @@ class FeatureSet(Sequence[np.ndarray]):
         """Return the time of each window of a recording, shape (n_windows,) [s]."""
         return self.front_end.window_times(self[index].shape[-1])
 
+    def pieces(
+        self, targets: Sequence[Any], length: int, around: int = 0
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return recordings cut into pieces of one length, for networks that slide along them.
+
+        Augmentations take such pieces; with `augment.RandomCrop` each epoch has other parts of
+        them. Beyond a recording is what windows see there, and the target is 0.
+
+        Parameters
+        ----------
+        targets : sequence, one array of shape (..., T) for each recording
+            What its frames are to be answered with.
+        length : int [frames]
+            Of a piece.
+        around : int [frames]
+            What each piece has more before it and behind it, so that pieces overlap.
+
+        Returns
+        -------
+        list of (array, shape (C, [F,] length + 2 around), and array, shape (..., the same))
+
+        Raises
+        ------
+        ValueError
+            If there are not as many targets as recordings, or values as frames.
+        """
+        if len(targets) != len(self):
+            raise ValueError(f"pieces: there are {len(targets)} targets for {len(self)} files")
+        found = []
+        for x, target, name in zip(self, map(np.asarray, targets), self.names, strict=True):
+            if target.shape[-1:] != x.shape[-1:]:
+                raise ValueError(
+                    f"pieces: the target of {name!r} is {target.shape} for {x.shape[-1]} frames"
+                )
+            sides = around, around + -x.shape[-1] % length
+            x = self.front_end.extended(x, *sides)
+            target = np.pad(target, [(0, 0)] * (target.ndim - 1) + [sides])
+            for start in range(0, x.shape[-1] - 2 * around, length):
+                part = slice(start, start + length + 2 * around)
+                found.append((x[..., part], target[..., part]))
+        return found
+
     def windows(
         self, targets: Sequence[Any] | None = None, *, per_window: bool = False
     ) -> WindowDataset:
