@@ -92,6 +92,7 @@ def measure(options: argparse.Namespace, date: str) -> dict[str, Any]:
         "machine": machine.describe(),
         "versions": machine.versions(),
         "commit": machine.commit(),
+        "without": options.without,
         "runs": runs,
     }
 
@@ -107,6 +108,7 @@ def _parse(arguments):
     add("--seconds", type=float, help="stop a case after this time (default: 10, layers 1)")
     add("--size", choices=("full", "toy"), default="full", help="toy: all cases in a few seconds")
     add("--only", default="", metavar="TEXT", help="only cases with this in their name")
+    add("--without", metavar="TEXT", help="no cases with this in name and work; the table says so")
     add("--compile", action="store_true", help="models: torch.compile too, minutes for each")
     add("--tuned", action="store_true", help="models: once more against tuned PyTorch")
     add("--in-tuned-process", action="store_true", help=argparse.SUPPRESS)
@@ -128,6 +130,8 @@ def _tuned_arguments(options):
     """Return the same command line for the tuned process."""
     arguments = ["models", "--in-tuned-process", "--size", options.size, "--only", options.only]
     arguments += ["--repeats", str(options.repeats), "--threads", *map(str, options.threads)]
+    if options.without is not None:
+        arguments += ["--without", options.without]
     return arguments + ([] if options.seconds is None else ["--seconds", str(options.seconds)])
 
 
@@ -141,6 +145,7 @@ def _cases(options):
             options.size, **special.get(topic, {})
         )
         if options.only.lower() in case.name.lower()
+        and not (options.without and options.without.lower() in f"{case.name}, {case.work}".lower())
     ]
     if not cases:
         sys.exit(f"benchmarks: no case of {', '.join(options.topics)} is named {options.only!r}")
