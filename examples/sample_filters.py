@@ -41,7 +41,21 @@ def main(
 ) -> dict:
     """Train or read a network, find its sounds, draw; return the figures printed at the end."""
     run = experiment.begin("sample_filters", out, seed=seed, threads=threads, resume=resume)
-    ...
+    if weights is None:
+        size, seconds = (24, 5.0) if quick else (400, 10.0)
+        made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
+        tracks = datasets.parts("tags", "tagged", (size, 0, 0), **made).train
+        network = models.sample_cnn(classes=len(tracks.names), rng=seed).to(device)
+        learn(network, tracks, run.folder, epochs=1 if quick else epochs, seed=seed, resume=resume)
+    else:
+        state = mc.load(weights)
+        network = models.sample_cnn(classes=len(state["fc.bias"]), rng=seed).to(device)
+        network.load_state_dict(state)
+    fresh = models.sample_cnn(rng=seed).to(device)
+    rows = {
+        name: [spectra(sounds(each.eval(), layer, seed)) for layer in range(1, LAYERS + 1)]
+        for name, each in (("trained", network), ("before training", fresh))
+    }
 
 
 def learn(network, part, run, *, epochs, seed, resume):

@@ -148,7 +148,9 @@ def tags(labels: Sequence[Sequence[str]], names: Sequence[str]) -> np.ndarray:
     numbers = {name: i for i, name in enumerate(names)}
     for i, some in enumerate(labels):
         if unknown := [tag for tag in some if tag not in numbers]:
-            raise ValueError(f"tags: row {i} has {unknown[0]!r}, which is none of {len(names)} tags")
+            raise ValueError(
+                f"tags: row {i} has {unknown[0]!r}, which is none of {len(names)} tags"
+            )
     return multi_hot([[numbers[tag] for tag in some] for some in labels], len(names))
 
 

@@ -49,9 +49,7 @@ def test_it_learns_the_tags_of_a_folder_and_draws_a_file_of_ones_own(folder, tmp
     assert (tmp_path / "run" / "timeline.png").exists()
 
 
-@pytest.mark.parametrize(
-    ("model", "parameters"), [("fcn4", 1_094_000), ("sample_cnn", 1_839_000)]
-)
+@pytest.mark.parametrize(("model", "parameters"), [("fcn4", 1_094_000), ("sample_cnn", 1_839_000)])
 def test_the_other_networks_learn_from_the_same_folder(folder, tmp_path, model, parameters):
     figures = load("tagging").main(data=str(folder), model=model, epochs=1, out=tmp_path / "run")
     assert figures["model"] == model
@@ -65,7 +63,7 @@ def test_a_song_that_is_not_there_is_named_before_anything_is_trained(tmp_path):
         experiment.command_line(load("tagging").main, options)
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_the_default_ranks_tags_better_than_mfcc_do(tmp_path):
     figures = load("tagging").main(out=tmp_path)
     assert figures["metrics"]["roc_auc"] >= 0.9
