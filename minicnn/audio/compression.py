@@ -32,10 +32,6 @@ class Log1p:
         y = np.log1p(x * x.dtype.type(self.factor))
         return y if self.base == math.e else y / x.dtype.type(math.log(self.base))
 
-    def inverse(self, y: np.ndarray) -> np.ndarray:
-        """Return x where y is log(1 + c x)."""
-        return np.expm1(y * y.dtype.type(math.log(self.base))) / y.dtype.type(self.factor)
-
 
 @dataclass(frozen=True)
 class LogFloor:

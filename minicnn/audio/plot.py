@@ -86,11 +86,10 @@ def below_spectrogram(
 def tags_below_spectrogram(
     samples: np.ndarray,
     sample_rate: float,
-    times: np.ndarray,
-    probabilities: np.ndarray,
+    found: Any,
     names: Sequence[str],
-    *,
     spans: Sequence[tuple[float, float, Sequence[str]]] = (),
+    *,
     most: int = 24,
     title: str = "",
     **options: Any,
@@ -101,9 +100,8 @@ def tags_below_spectrogram(
     ----------
     samples : array of float, shape (n,)
     sample_rate : float [Hz]
-    times : array, shape (n_windows,) [s]
-        The middles of the windows, evenly spaced.
-    probabilities : array, shape (n_windows, n_tags)
+    found : Prediction
+        Of windows that are evenly spaced, values (n_windows, n_tags), see `windows.predict`.
     names : sequence of n_tags str
     spans : sequence of (start [s], end [s], tags), optional
         What is true, and when: drawn as lines.
@@ -117,14 +115,13 @@ def tags_below_spectrogram(
     -------
     Figure
     """
-    probabilities = np.asarray(probabilities)
-    shown = np.sort(np.argsort(-probabilities.max(axis=0), kind="stable")[:most])
+    shown = np.sort(np.argsort(-found.values.max(axis=0), kind="stable")[:most])
     row_of = {names[i]: row for row, i in enumerate(shown)}
     figure, top, bottom = below_spectrogram(samples, sample_rate, title=title, **options)
     figure.set_figheight(3.2 + 0.17 * len(shown))
     top.get_gridspec().set_height_ratios([2, 0.15 * len(shown)])
     mesh = bottom.pcolormesh(
-        times, range(len(shown)), probabilities[:, shown].T,
+        found.times, range(len(shown)), found.values[:, shown].T,
         vmin=0, vmax=1, cmap="Blues", shading="nearest", rasterized=True,
     )  # fmt: skip
     for start, end, tags in spans:

@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 from minicnn.audio import plot
+from minicnn.audio.windows import Prediction
 
 
 def test_tags_below_a_spectrogram_are_the_most_probable_ones_and_what_is_true_is_underlined():
@@ -12,7 +13,7 @@ def test_tags_below_a_spectrogram_are_the_most_probable_ones_and_what_is_true_is
     probabilities = np.array([[0.1, 0.9, 0.2, 0.0], [0.1, 0.1, 0.8, 0.3]])
     names, spans = ("calm", "rock", "drums", "flute"), [(0, 1, ("rock", "calm"))]
     figure = plot.tags_below_spectrogram(
-        samples, 16_000, np.array([0.25, 0.75]), probabilities, names, spans=spans, most=3
+        samples, 16_000, Prediction(np.array([0.25, 0.75]), probabilities), names, spans, most=3
     )
     _, bottom, bar = figure.axes
     assert [label.get_text() for label in bottom.get_yticklabels()] == ["rock", "drums", "flute"]
