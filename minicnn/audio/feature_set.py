@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from tqdm import tqdm
@@ -255,21 +255,24 @@ class TrackFeatures(FeatureSet):
         return self.arrays[index]
 
 
+@overload
 def track_features(
-    model: Any,
-    tracks: Sequence[Any],
-    *,
-    workers: int | None = None,
-    progress: bool = True,
-) -> TrackFeatures:
+    model: list | tuple, tracks: Sequence[Any], *, workers: int | None = ..., progress: bool = ...
+) -> list[TrackFeatures]: ...
+@overload
+def track_features(
+    model: Any, tracks: Sequence[Any], *, workers: int | None = ..., progress: bool = ...
+) -> TrackFeatures: ...
+def track_features(model, tracks, *, workers=None, progress=True):
     """Compute the features of tracks, and keep them in memory with their labels.
 
     For what does not fit into memory there is `folder_features`.
 
     Parameters
     ----------
-    model : Network or FrontEnd
-        See `FrontEnd.of`.
+    model : Network or FrontEnd, or a list of them
+        See `FrontEnd.of`. For several, such as a network and what it is compared with, a track is
+        read, or generated, once for each sampling rate.
     tracks : sequence of tracks
         Such as a `datasets.Dataset`.
     workers : int, optional
@@ -281,7 +284,7 @@ def track_features(
 
     Returns
     -------
-    TrackFeatures
+    TrackFeatures, or a list of them
 
     Raises
     ------
@@ -292,10 +295,11 @@ def track_features(
     RuntimeError
         If a worker process dies, or none starts, as in a script that does not guard its start.
     """
-    front_end = FrontEnd.of(model)
+    several = isinstance(model, (list, tuple))
+    front_ends = [FrontEnd.of(each) for each in (model if several else [model])]
     if workers is not None and workers < 0:
         raise ValueError(f"track_features: workers is {workers}; it must be 0 or more")
-    compute = functools.partial(_features, front_end)
+    compute = functools.partial(_features, front_ends)
     if workers is None:
         workers = min(os.cpu_count() or 1, len(tracks) // _ENOUGH)
     bar = functools.partial(
@@ -305,8 +309,13 @@ def track_features(
         found = _in_processes(compute, tracks, workers, bar)
     else:
         found = list(bar(map(compute, tracks)))
-    arrays, labels = (tuple(each) for each in zip(*found, strict=True)) if found else ((), ())
-    return TrackFeatures(front_end, tuple(track.name for track in tracks), arrays, labels)
+    names = tuple(track.name for track in tracks)
+    labels = tuple(label for _, label in found)
+    sets = [
+        TrackFeatures(front_end, names, tuple(arrays[i] for arrays, _ in found), labels)
+        for i, front_end in enumerate(front_ends)
+    ]
+    return sets if several else sets[0]
 
 
 def _in_processes(compute, tracks, workers, bar):
@@ -323,7 +332,8 @@ def _in_processes(compute, tracks, workers, bar):
             ) from error
 
 
-def _features(front_end, track):
-    """Return the features of a track, and its label."""
-    samples, label = track.load(front_end.sample_rate)
-    return front_end.transform(front_end.lengthened(samples)), label
+def _features(front_ends, track):
+    """Return the features of a track under each front end, and its label."""
+    loaded = {rate: track.load(rate) for rate in {each.sample_rate for each in front_ends}}
+    arrays = [each.transform(each.lengthened(loaded[each.sample_rate][0])) for each in front_ends]
+    return arrays, loaded[front_ends[0].sample_rate][1]

@@ -126,6 +126,34 @@ def multi_hot(classes: Sequence[Sequence[int]], n_classes: int) -> np.ndarray:
     return target
 
 
+def tags(labels: Sequence[Sequence[str]], names: Sequence[str]) -> np.ndarray:
+    """Return rows that are 1 at each of their tags and 0 elsewhere; `rank_tags` is the way back.
+
+    Parameters
+    ----------
+    labels : sequence of n sequences of str
+        The tags of each clip.
+    names : sequence of n_tags str
+        All tags, in the order of the network's outputs.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, n_tags)
+
+    Raises
+    ------
+    ValueError
+        If a tag is not among the names.
+    """
+    numbers = {name: i for i, name in enumerate(names)}
+    for i, some in enumerate(labels):
+        if unknown := [tag for tag in some if tag not in numbers]:
+            raise ValueError(
+                f"tags: row {i} has {unknown[0]!r}, which is none of {len(names)} tags"
+            )
+    return multi_hot([[numbers[tag] for tag in some] for some in labels], len(names))
+
+
 def blurred(frequencies, bins: PitchBins, deviation: float = 25.0) -> np.ndarray:
     """Return rows with a bump of height 1 at their pitch, as CREPE is trained.
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.audio import stream
+from minicnn.audio.feature_set import FeatureSet
 from minicnn.audio.front_end import FrontEnd
 from minicnn.autograd import Tensor, no_grad
 from minicnn.nn.module import Module
@@ -99,6 +100,47 @@ def predict(model: Module | Callable, sound: Any, sample_rate: float | None = No
     found = list(pieces(model, sound, sample_rate, **options))
     times = np.concatenate([piece.times for piece in found])
     return Prediction(times, np.concatenate([piece.values for piece in found]))
+
+
+def predict_features(
+    model: Module | Callable,
+    features: FeatureSet,
+    *,
+    scale: Callable | None = None,
+    activation: Callable | None = None,
+    batch_size: int = 32,
+) -> list[Prediction]:
+    """Return what a network says about recordings whose features are there already.
+
+    Parameters
+    ----------
+    model : Module or callable
+        As in `predict`.
+    features : FeatureSet
+        Such as `audio.track_features` returns. Its front end says how they are cut into windows.
+    scale, activation : callable, optional
+        As in `pieces`.
+    batch_size : int
+        How many windows the network gets at once.
+
+    Returns
+    -------
+    list of Prediction
+        One for each recording, with an answer for each window.
+
+    Examples
+    --------
+    The tags of every recording.
+
+    >>> found = predict_features(model, features, activation=ops.sigmoid)
+    >>> np.stack([each.pool("mean") for each in found]).shape
+    (200, 50)
+    """
+    network = _Network(model, None, scale, activation, batch_size)
+    return [
+        Prediction(features.times(i), network(features.front_end.windows(each)))
+        for i, each in enumerate(features)
+    ]
 
 
 def pieces(

@@ -237,6 +237,15 @@ def test_tags_are_ranked():
         targets.rank_tags([0.1], ["a", "b"])
 
 
+def test_tags_become_rows_of_zeros_and_ones():
+    names = ["rock", "piano", "slow"]
+    rows = targets.tags([("slow", "rock"), (), ("piano",)], names)
+    assert rows.dtype == np.float32
+    assert rows.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    with pytest.raises(ValueError, match="row 1 has 'fast', which is none of 3 tags"):
+        targets.tags([("slow",), ("rock", "fast")], names)
+
+
 def test_segments_are_averaged():
     segments = np.array([[0.9, 0.1], [0.4, 0.4]])
     assert np.allclose(targets.average_segments(segments), [0.65, 0.25])

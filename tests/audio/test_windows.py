@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn import Tensor, audio, models, nn, no_grad, ops
 from minicnn.audio import stream, windows
+from minicnn.audio.feature_set import TrackFeatures
 
 soundfile = pytest.importorskip("soundfile")
 soxr = pytest.importorskip("soxr")
@@ -297,6 +298,23 @@ def test_a_network_for_clips_says_itself_how_long_they_are():
     assert windows.predict(model, samples, hop=29_525).values.shape[0] == 5
     with pytest.raises(ValueError, match="without a window, the network's class says how to cut"):
         windows.predict(model, samples, frame=160)
+
+
+def test_features_that_are_there_are_heard_as_sounds_are():
+    model = models.mel_cnn_1d(rng=0)
+    window = model.n_frames * model.hop_length
+    sounds = [noise(n * window, seed=n) for n in (1, 3)]
+    front_end = audio.FrontEnd.of(model)
+    features = TrackFeatures(front_end, ("a", "b"), tuple(map(front_end.transform, sounds)), ())
+    options = dict(scale=lambda x: x / 2, activation=ops.sigmoid)
+    found = windows.predict_features(model, features, **options, batch_size=2)
+    assert [each.values.shape for each in found] == [(1, 50), (3, 50)]
+    for i, sound in enumerate(sounds):
+        # Its last frame also hears what follows the window.
+        wanted = windows.predict(model, sound[: window - model.hop_length], **options)
+        assert np.allclose(found[i].times, features.times(i))
+        assert np.allclose(found[i].values[0], wanted.values[0], atol=0.02)
+    assert model.training
 
 
 @pytest.mark.parametrize("name", ["fcn3", "recommender"])
