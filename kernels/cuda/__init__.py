@@ -13,7 +13,7 @@ from .. import reference
 
 __all__ = reference.__all__
 
-_FILES = ("activation",)
+_FILES = ("activation", "dropout", "loss")
 
 
 def __getattr__(name):

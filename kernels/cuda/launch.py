@@ -132,7 +132,9 @@ class Call:
             return np.uint64(self._address(parameter, value, dtype, address))
         if not isinstance(value, (int, float, np.generic)):
             raise self._error(parameter, f"a {type(value).__name__} where a {dtype} is taken")
-        if dtype.kind in "iu" and not (isinstance(value, (int, np.integer)) and _fits(value, dtype)):
+        if dtype.kind in "iu" and not (
+            isinstance(value, (int, np.integer)) and _fits(value, dtype)
+        ):
             raise self._error(parameter, f"{value!r} is no {dtype}")
         return dtype.type(value)
 

@@ -2,7 +2,7 @@
 
 Read from the text, so that launchers can be checked without a compiler. For that the sources keep
 to a form: kernels begin with `extern "C" __global__ void`, what they take as a whole is a struct of
-data only, and an array inside a struct has the length of a `constexpr int`.
+data only, and an array inside a struct has the length of a number or a `constexpr int`.
 """
 
 import re
@@ -98,5 +98,6 @@ class Source:
 def _fields(body, constants):
     for const, kind, star, names in _FIELDS.findall(body):
         for name in names.split(","):
-            own, _, count = name.strip().rstrip("]").partition("[")
-            yield Parameter(own, kind, bool(star), bool(const), constants[count] if count else None)
+            own, _, length = name.strip().rstrip("]").partition("[")
+            count = constants.get(length) or int(length) if length else None
+            yield Parameter(own, kind, bool(star), bool(const), count)

@@ -1,9 +1,9 @@
 """The emulator as a fixture: inside these tests the CUDA kernels run, on NumPy arrays."""
 
 import pytest
+from minicnn.kernels.cuda import launch
 
 from minicnn import kernels
-from minicnn.kernels.cuda import launch
 from tests.emulator.emulator import COMPILER, SCHEDULES, Emulator, is_available
 
 

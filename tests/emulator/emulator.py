@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-
 from minicnn.kernels.cuda.source import FOLDER
 
 HERE = Path(__file__).parent
@@ -152,8 +151,10 @@ def _launch(library, kernel, grid, block, shared, values, schedule):
 def _library(source, real, index):
     """Build a source for these types, or take what was built from the same text."""
     types = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long"}
+    # -fno-gnu-unique: static variables of inline functions must not be shared between libraries.
     options = [
-        "-std=c++17", "-O1", "-g1", "-fPIC", "-w", "-ffp-contract=off", *_SANITIZERS[SANITIZE],
+        "-fno-gnu-unique", "-ffp-contract=off",
+        "-std=c++17", "-O1", "-g1", "-fPIC", "-w", *_SANITIZERS[SANITIZE],
         f"-DREAL={types[real.name]}", f"-DINDEX={types[index.name]}",
         f"-I{HERE}", f"-I{source.path.parent}", f"-I{FOLDER}",
     ]  # fmt: skip
