@@ -13,7 +13,7 @@ from .. import reference
 
 __all__ = reference.__all__
 
-_FILES = ("activation", "dropout", "loss")
+_FILES = ("activation", "dropout", "linear", "loss")
 
 
 def __getattr__(name):

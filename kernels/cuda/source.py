@@ -25,7 +25,7 @@ _NAMES = {
 _COMMENT = re.compile(r"//.*")
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"', re.MULTILINE)
 _KERNEL = re.compile(
-    r'extern "C" __global__ void(?: __launch_bounds__\(\w+\))?\s+(\w+)\(([^)]*)\)\s*\{'
+    r'extern "C" __global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\(([^)]*)\)\s*\{'
 )
 _PARAMETER = re.compile(r"(const )?(\w+)(\*)?(?: __restrict__)? (\w+)")
 _STRUCT = re.compile(r"struct (\w+) \{([^}]*)\};")
