@@ -13,7 +13,7 @@ from .. import reference
 
 __all__ = reference.__all__
 
-_FILES = ("activation", "dropout", "linear", "loss")
+_FILES = ("activation", "dropout", "linear", "loss", "norm", "optim", "pool")
 
 
 def __getattr__(name):
