@@ -13,16 +13,16 @@ from .. import reference
 
 __all__ = reference.__all__
 
-_FILES = ("activation", "dropout", "linear", "loss", "norm", "optim", "pool")
+_FILES = "activation", "conv", "dropout", "linear", "loss", "norm", "optim", "pool"
 
 
 def __getattr__(name):
     if name in __all__:
         file = getattr(reference, name).__module__.rpartition(".")[2]
-        here = importlib.import_module(f".{file}", __name__) if file in _FILES else reference
+        here = importlib.import_module(f".{file}", __name__)
         # All of the file: its import has set the name of the file, which may be a kernel's too.
-        for kernel in (kernel for kernel in __all__ if _file(kernel) == file):
-            globals()[kernel] = getattr(here, kernel)
+        names = (kernel for kernel in __all__ if hasattr(here, kernel))
+        globals().update({kernel: getattr(here, kernel) for kernel in names})
         return globals()[name]
     if name in _FILES:
         return importlib.import_module(f".{name}", __name__)
@@ -34,8 +34,3 @@ def sources():
     from .source import FOLDER, Source
 
     return [Source(path) for path in sorted(FOLDER.glob("*.cu"))]
-
-
-def _file(name):
-    """Return the file of the reference that defines a kernel."""
-    return getattr(reference, name).__module__.rpartition(".")[2]

@@ -13,6 +13,8 @@ FEWEST = 4 * BLOCK  # values in a piece
 def channels_of(shape):
     """Return the channels of an array (n, c, ...), cut into pieces."""
     outer, count, inner = shape[0], shape[1], math.prod(shape[2:])
+    if inner == 0:  # which nothing can be divided by
+        outer, inner = 0, 1
     wanted = -(-BLOCKS // max(count, 1))
     pieces = max(1, min(wanted, outer * inner // FEWEST))
     return dict(outer=outer, count=count, inner=inner, pieces=pieces)

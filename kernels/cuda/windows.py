@@ -8,15 +8,21 @@ WARP = 32
 WIDE = 8  # from so many columns on, a warp shares a window
 
 
-def strided(shape, kernel_size, stride, padding, dilation=(1, 1), counted=((0, 0), (0, 0))):
-    """Return strided windows over images (n, c, h, w), and their number along each axis."""
+def strided(
+    shape, kernel_size, stride, padding, dilation=(1, 1), counted=((0, 0), (0, 0)), windows=None
+):
+    """Return strided windows over images (n, c, h, w), and their number along each axis.
+
+    The number is given where there are to be fewer than fit.
+    """
+    geometry = list(zip(kernel_size, stride, padding, dilation, strict=True))
+    if windows is None:
+        windows = [output_size(size, *axis) for size, axis in zip(shape[2:], geometry, strict=True)]
     axes = [
-        _axis(size, output_size(size, *geometry), *geometry, counted=sides)
-        for size, *geometry, sides in zip(
-            shape[2:], kernel_size, stride, padding, dilation, counted, strict=True
-        )
+        _axis(size, count, *axis, counted=sides)
+        for size, count, axis, sides in zip(shape[2:], windows, geometry, counted, strict=True)
     ]
-    return _windows(shape, axes, kernel_size[1]), tuple(axis["windows"] for axis in axes)
+    return _windows(shape, axes, kernel_size[1]), tuple(windows)
 
 
 def adaptive(shape, windows):
