@@ -16,7 +16,16 @@ typedef unsigned long long UInt64;
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// Each thread takes every so manieth element; whatever the grid, all of them are taken.
+// Shared memory whose size the launcher says.
+#ifdef MINICNN_EMULATOR
+#define DYNAMIC_SHARED(T, name) T* name = static_cast<T*>(emulator_dynamic_shared())
+#else
+#define DYNAMIC_SHARED(T, name)                            \
+  extern __shared__ __align__(16) unsigned char dynamic_[]; \
+  T* name = reinterpret_cast<T*>(dynamic_)
+#endif
+
+// Each thread takes every so-many-th element; whatever the grid, all of them are taken.
 #define FOR_EACH(i, count)                                                             \
   for (Index i = blockIdx.x * (Index)blockDim.x + threadIdx.x, step_ = (Index)gridDim.x * blockDim.x; \
        i < (count); i += step_)

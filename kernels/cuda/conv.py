@@ -8,12 +8,12 @@ and the parts added in their order: gradients have the same bits each time.
 import math
 from typing import NamedTuple
 
+from .. import reference
 from ..geometry import output_size
 from .channels import add_pieces, sums
 from .launch import Launcher, contiguous, empty, takes
 from .product import TILE, multiply, strides
 from .windows import strided
-from .. import reference
 
 _launch = Launcher("conv.cu")
 COLUMNS = 1 << 28  # memory for columns, unless one image takes more [bytes]

@@ -113,6 +113,8 @@ class Call:
                 yield from self._arrays(field, value.get(field.name))
         elif parameter.is_pointer:
             for array in value if isinstance(value, list) else [value]:
+                if array is not None and not hasattr(array, "flags"):
+                    raise self._error(parameter, f"{type(array).__name__} where an array is taken")
                 if array is not None:
                     yield parameter, array
 
@@ -131,7 +133,7 @@ class Call:
         if parameter.is_pointer:
             return np.uint64(self._address(parameter, value, dtype, address))
         if not isinstance(value, (int, float, np.generic)):
-            raise self._error(parameter, f"a {type(value).__name__} where a {dtype} is taken")
+            raise self._error(parameter, f"{type(value).__name__} where {dtype} is taken")
         if dtype.kind in "iu" and not (
             isinstance(value, (int, np.integer)) and _fits(value, dtype)
         ):
@@ -158,8 +160,6 @@ class Call:
     def _address(self, parameter, array, dtype, address):
         if array is None:
             return 0
-        if not hasattr(array, "flags"):
-            raise self._error(parameter, f"a {type(array).__name__} where an array is taken")
         if array.dtype != dtype:
             raise self._error(parameter, f"{array.dtype} where {dtype} is taken")
         if not array.flags.c_contiguous:

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from minicnn.kernels.cuda import module, nvrtc
 
 from minicnn import kernels
-from minicnn.kernels.cuda import module, nvrtc
 
 FILE = Path(__file__).with_name("registers.json")
 ARCHITECTURES = "sm_80", "sm_90", "sm_90a"

@@ -1,7 +1,7 @@
 """An engine for the CUDA kernels that needs no GPU: g++ builds them, fibers are their threads.
 
-Launchers run unchanged, on NumPy arrays. What a kernel reads and writes lies between guards of NaN:
-a read outside gives NaN or nonsense, and a write outside is an error. What is only read must stay
+Launchers run unchanged, on NumPy arrays. What a kernel reads and writes lies between guards: a read
+outside gives NaN or a huge number, and a write outside is an error. What is only read must stay
 as it was. Results begin as NaN, so that an element which no thread writes is seen.
 
 With MINICNN_SANITIZE=address or thread the kernels are built with these sanitizers, whose run-time
@@ -32,6 +32,24 @@ _SANITIZERS = {
 SCHEDULES = "forward", "reverse", "shuffled"
 GUARD = 0 if SANITIZE == "address" else 256  # ASan has its own around what is allocated [bytes]
 STACK = 1 << (18 if SANITIZE else 16)
+
+
+SANITIZED = "setarch", "-R"  # TSan finds no room where the system scatters memory widely
+_RUNTIMES = {"address": ["libasan.so", "libubsan.so"], "thread": ["libtsan.so"]}
+
+
+def sanitized(name):
+    """Return the environment variables under which the kernels are built with a sanitizer."""
+    found = [
+        subprocess.check_output([COMPILER, f"-print-file-name={library}"], text=True).strip()
+        for library in _RUNTIMES[name]
+    ]
+    return {
+        "MINICNN_SANITIZE": name,
+        "LD_PRELOAD": ":".join(found),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python keeps what it has until the end
+        "OPENBLAS_NUM_THREADS": "1",  # TSan does not know its locks
+    }
 
 
 class EmulatorError(Exception):
@@ -71,7 +89,9 @@ class Emulator:
         guarded = {}
 
         def address(array, is_constant):
-            entry = guarded.setdefault(id(array), _Guarded(array))
+            if id(array) not in guarded:
+                guarded[id(array)] = _Guarded(array, is_constant)
+            entry = guarded[id(array)]
             entry.is_constant &= is_constant
             return entry.address
 
@@ -84,11 +104,16 @@ class Emulator:
 
 
 class _Guarded:
-    """A copy of an array between guards, as misaligned as the array itself."""
+    """A copy of an array between guards, as misaligned as the array itself.
 
-    def __init__(self, array):
-        self.array, self.is_constant = array, True
-        self.memory = np.full(array.nbytes + 2 * GUARD + 64, 0xFF, np.uint8)
+    What is written has other guards than what is read: else a stray element that is read and
+    written would leave no trace.
+    """
+
+    def __init__(self, array, is_constant):
+        self.array, self.is_constant = array, is_constant
+        self.filling = 0xFF if is_constant else 0x7F
+        self.memory = np.full(array.nbytes + 2 * GUARD + 64, self.filling, np.uint8)
         if SANITIZE == "address":
             self.memory = np.empty(array.nbytes, np.uint8)
         start = self.memory.ctypes.data + GUARD
@@ -107,7 +132,8 @@ class _Guarded:
     def release(self, kernel):
         """Look at the guards, and copy back what the kernel wrote."""
         stop = self.first + self.array.nbytes
-        if (self.memory[: self.first] != 0xFF).any() or (self.memory[stop:] != 0xFF).any():
+        outside = self.memory[: self.first], self.memory[stop:]
+        if any((guard != self.filling).any() for guard in outside):
             raise EmulatorError(f"{kernel}: wrote outside of an array {self.array.shape}")
         if not self.is_constant:
             _bytes(self.array)[...] = self.content

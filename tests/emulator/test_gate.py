@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from minicnn.kernels.cuda import nvrtc
 
 from minicnn import kernels
-from minicnn.kernels.cuda import nvrtc
 from tests.emulator.budget import ARCHITECTURES, FILE, REALS, compiled
 
 try:
@@ -46,7 +46,9 @@ def test_the_budget_names_every_kernel_and_no_other():
 def test_an_error_in_a_source_is_the_compilers_own(tmp_path):
     wrong = tmp_path / "wrong.cu"
     wrong.write_text('extern "C" __global__ void wrong(float* x) { x[0] = nothing; }')
-    with pytest.raises(nvrtc.CompileError, match=r"wrong\.cu for sm_90:\n.*\"nothing\" is undefined"):
+    with pytest.raises(
+        nvrtc.CompileError, match=r"wrong\.cu for sm_90:\n.*\"nothing\" is undefined"
+    ):
         nvrtc.compile_source(wrong, "sm_90")
 
 
