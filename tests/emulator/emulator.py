@@ -179,17 +179,16 @@ def _library(source, real, index):
     types = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long"}
     # -fno-gnu-unique: static variables of inline functions must not be shared between libraries.
     options = [
-        "-fno-gnu-unique", "-ffp-contract=off",
-        "-std=c++17", "-O1", "-g1", "-fPIC", "-w", *_SANITIZERS[SANITIZE],
-        f"-DREAL={types[real.name]}", f"-DINDEX={types[index.name]}",
-        f"-I{HERE}", f"-I{source.path.parent}", f"-I{FOLDER}",
+        "-fno-gnu-unique", "-ffp-contract=off", "-std=c++17", "-O1", "-g1", "-fPIC", "-w",
+        f"-DREAL={types[real.name]}", f"-DINDEX={types[index.name]}", *_SANITIZERS[SANITIZE],
     ]  # fmt: skip
     headers = "".join((HERE / name).read_text() for name in ("cuda.h", "core.h"))
     exports = "".join(f"EMULATOR_KERNEL({name})\n" for name in source.kernels)
     path = BUILD / f"{source.path.stem}-{_key(source.text, headers, exports, options)}.so"
     if not path.exists():
+        folders = [f"-I{folder}" for folder in (HERE, source.path.parent, FOLDER)]
         unit = f'#include "cuda.h"\n#include "{source.path}"\n{exports}'
-        _build(path, unit, [*options, "-shared", str(_core()), "-x", "c++", "-"])
+        _build(path, unit, [*options, *folders, "-shared", str(_core()), "-x", "c++", "-"])
     return ctypes.CDLL(str(path))
 
 
