@@ -23,7 +23,7 @@ def __getattr__(name):
         # All of the file: its import has set the name of the file, which may be a kernel's too.
         names = (kernel for kernel in __all__ if hasattr(here, kernel))
         globals().update({kernel: getattr(here, kernel) for kernel in names})
-        return globals()[name]
+        return getattr(here, name)
     if name in _FILES:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,10 +8,9 @@ and the parts added in their order: gradients have the same bits each time.
 import math
 from typing import NamedTuple
 
-from .. import reference
 from ..geometry import output_size
 from .channels import add_pieces, sums
-from .launch import Launcher, contiguous, empty, takes
+from .launch import Launcher, contiguous, empty, made_for_reals
 from .product import TILE, multiply, strides
 from .windows import strided
 
@@ -78,63 +77,58 @@ def largest_divisor(number, most):
     return max((d for d in range(1, min(number, most) + 1) if number % d == 0), default=1)
 
 
+@made_for_reals
 def conv2d(x, w, b, *, stride, padding, dilation, groups, activation=None):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw), add b (o,) or None: (n, o, oh, ow).
 
     The activation, if any, is "relu".
     """
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if not takes(x, w, *([] if b is None else [b])):
-        return reference.conv2d(x, w, b, **options, activation=activation)
     return _convolve(x, w, b, _layer(x.shape, w.shape, **options), activation)
 
 
+@made_for_reals
 def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
     """Return the gradient (n, c, h, w) of `conv2d` for an input of this size (h, w)."""
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if not takes(dy, w):
-        return reference.conv2d_input_grad(dy, w, size, **options)
     return _spread(dy, w, None, size, **options)
 
 
+@made_for_reals
 def conv2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
     """Return the gradient (o, c/groups, kh, kw) of `conv2d` for filters of this size (kh, kw)."""
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if not takes(dy, x):
-        return reference.conv2d_weight_grad(dy, x, kernel_size, **options)
     shape = dy.shape[1], x.shape[1] // groups, *kernel_size
     return _correlate(dy, x, _layer(x.shape, shape, **options))
 
 
+@made_for_reals
 def conv2d_bias_grad(dy):
     """Return the gradient (o,) of the bias of `conv2d` and of `conv_transpose2d`."""
-    return sums(dy) if takes(dy) else reference.conv2d_bias_grad(dy)
+    return sums(dy)
 
 
+@made_for_reals
 def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
     """Spread x (n, c, h, w) with w (c, o/groups, kh, kw) over images of this size, add b (o,).
 
     It is the input gradient of the convolution that takes `size` to (h, w).
     """
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if not takes(x, w, *([] if b is None else [b])):
-        return reference.conv_transpose2d(x, w, b, size=size, **options)
     return _spread(x, w, b, size, **options)
 
 
+@made_for_reals
 def conv_transpose2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
     """Return the gradient (n, c, h, w) of an input of this size (h, w): a plain convolution."""
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if not takes(dy, w):
-        return reference.conv_transpose2d_input_grad(dy, w, size, **options)
     return _convolve(dy, w, None, _layer(dy.shape, w.shape, size, **options))
 
 
+@made_for_reals
 def conv_transpose2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
     """Return the gradient (c, o/groups, kh, kw) of `conv_transpose2d` for filters of this size."""
     options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if not takes(dy, x):
-        return reference.conv_transpose2d_weight_grad(dy, x, kernel_size, **options)
     shape = x.shape[1], dy.shape[1] // groups, *kernel_size
     return _correlate(x, dy, _layer(dy.shape, shape, x.shape[2:], **options))
 

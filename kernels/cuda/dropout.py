@@ -2,16 +2,14 @@
 
 import math
 
-from .. import reference
-from .launch import Launcher, contiguous, empty, takes
+from .launch import Launcher, contiguous, empty, made_for_reals
 
 _launch = Launcher("dropout.cu")
 
 
+@made_for_reals
 def dropout(x, p, seed):
     """Set each element to 0 with probability p and scale the others by 1 / (1 - p)."""
-    if not takes(x):
-        return reference.dropout(x, p, seed)
     y = empty(x)
     arguments = contiguous(x), y, x.size, *_share(x.dtype, p), seed
     _launch("dropout", *arguments, threads=-(-x.size // 4))
@@ -23,10 +21,9 @@ def dropout_grad(dy, p, seed):
     return dropout(dy, p, seed)
 
 
+@made_for_reals
 def spatial_dropout(x, p, seed):
     """Set each channel of x (n, c, ...) to 0 with probability p, as `dropout` its elements."""
-    if not takes(x):
-        return reference.spatial_dropout(x, p, seed)
     y, size = empty(x), math.prod(x.shape[2:])
     arguments = contiguous(x), y, x.size, size, *_share(x.dtype, p), seed
     _launch("spatial_dropout", *arguments, threads=x.size)
@@ -38,10 +35,9 @@ def spatial_dropout_grad(dy, p, seed):
     return spatial_dropout(dy, p, seed)
 
 
+@made_for_reals
 def gaussian_noise(x, std, seed):
     """Add normal noise of this standard deviation; the gradient goes through unchanged."""
-    if not takes(x):
-        return reference.gaussian_noise(x, std, seed)
     y = empty(x)
     _launch("gaussian_noise", contiguous(x), y, x.size, std, seed, threads=-(-x.size // 2))
     return y

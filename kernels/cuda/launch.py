@@ -8,11 +8,13 @@ What runs kernels is an engine: CuPy, or one that a test sets.
 """
 
 import contextlib
+import functools
 from contextvars import ContextVar
-from itertools import chain
 
 import numpy as np
 
+from .. import reference
+from .packing import is_array, slots_of
 from .source import FOLDER, Source
 
 BLOCK = 256
@@ -62,6 +64,26 @@ def alike(*arrays):
     return takes(*arrays) and all(a.shape == arrays[0].shape for a in arrays)
 
 
+def made_for_reals(kernel):
+    """Let the reference answer where arrays are not all float32, or all float64."""
+    return _with_reference(kernel, takes)
+
+
+def made_for_equals(kernel):
+    """Let the reference answer where arrays are not of one such type, and of one shape."""
+    return _with_reference(kernel, alike)
+
+
+def _with_reference(kernel, condition):
+    @functools.wraps(kernel)
+    def answer(*arguments, **options):
+        if condition(*filter(is_array, arguments)):
+            return kernel(*arguments, **options)
+        return getattr(reference, kernel.__name__)(*arguments, **options)
+
+    return answer
+
+
 class Launcher:
     """Launches the kernels of one file."""
 
@@ -86,92 +108,45 @@ class Launcher:
             return
         wide = call.largest >= WIDE or (threads or 0) >= WIDE
         index = np.dtype(np.int64 if wide or where.is_wide else np.int32)
-        where.run(call, call.real, index, grid, block, shared)
+        where.run(call, index, grid, block, shared)
 
 
 class Call:
     """A kernel with its arguments."""
 
     def __init__(self, source, kernel, arguments):
-        self.source, self.kernel = source, kernel
+        self.source, self.kernel, self.arguments = source, kernel, arguments
         parameters = source.kernels[kernel]
         if len(arguments) != len(parameters):
             raise TypeError(
                 f"{kernel}: {len(arguments)} arguments for {len(parameters)} parameters "
                 f"({', '.join(p.name for p in parameters)})"
             )
-        self.pairs = list(zip(parameters, arguments, strict=True))
-        arrays = list(chain.from_iterable(self._arrays(*pair) for pair in self.pairs))
-        self.largest = max((array.size for _, array in arrays), default=0)
-        reals = (array.dtype for parameter, array in arrays if parameter.type == "Real")
-        self.real = next(reals, np.dtype(np.float32))
+        self.largest, self.real = 0, None
+        for parameter, argument in zip(parameters, arguments, strict=True):
+            self._look_at(parameter, argument)
+        if self.real is None:
+            self.real = np.dtype(np.float32)
 
-    def _arrays(self, parameter, value):
-        """Yield each array with its parameter or field."""
+    def _look_at(self, parameter, value):
+        """Note the size of the largest array, and which type Real is."""
         if isinstance(value, dict):
             for field in self.source.structs[parameter.type]:
-                yield from self._arrays(field, value.get(field.name))
+                self._look_at(field, value.get(field.name))
         elif parameter.is_pointer:
             for array in value if isinstance(value, list) else [value]:
-                if array is not None and not hasattr(array, "flags"):
-                    raise self._error(parameter, f"{type(array).__name__} where an array is taken")
-                if array is not None:
-                    yield parameter, array
+                if is_array(array):
+                    self.largest = max(self.largest, array.size)
+                    if self.real is None and parameter.type == "Real":
+                        self.real = array.dtype
 
-    def packed(self, real, index, address):
+    def packed(self, index, address):
         """Return the arguments as the kernel reads them: scalars and structs, all by value.
 
         `address(array, is_constant)` says where the kernel finds the content of an array.
         """
-        return [self._pack(parameter, value, (real, index), address)
-                for parameter, value in self.pairs]  # fmt: skip
-
-    def _pack(self, parameter, value, types, address):
-        if parameter.type in self.source.structs and not parameter.is_pointer:
-            return self._pack_struct(parameter, value, types, address)
-        dtype = self.source.dtype(parameter, *types)
-        if parameter.is_pointer:
-            return np.uint64(self._address(parameter, value, dtype, address))
-        if not isinstance(value, (int, float, np.generic)):
-            raise self._error(parameter, f"{type(value).__name__} where {dtype} is taken")
-        if dtype.kind in "iu" and not (
-            isinstance(value, (int, np.integer)) and _fits(value, dtype)
-        ):
-            raise self._error(parameter, f"{value!r} is no {dtype}")
-        return dtype.type(value)
-
-    def _pack_struct(self, parameter, value, types, address):
-        fields = self.source.structs[parameter.type]
-        given, taken = set(value), {field.name for field in fields}
-        if given != taken:
-            raise self._error(parameter, f"fields {sorted(given ^ taken)} are missing or unknown")
-        struct = np.zeros((), self.source.dtype(parameter, *types))
-        for field in fields:
-            content = value[field.name]
-            if field.count is None:
-                struct[field.name] = self._pack(field, content, types, address)
-            elif len(content) > field.count:
-                raise self._error(field, f"{len(content)} entries where {field.count} fit")
-            else:
-                packed = [self._pack(field, part, types, address) for part in content]
-                struct[field.name][: len(packed)] = packed
-        return struct
-
-    def _address(self, parameter, array, dtype, address):
-        if array is None:
-            return 0
-        if array.dtype != dtype:
-            raise self._error(parameter, f"{array.dtype} where {dtype} is taken")
-        if not array.flags.c_contiguous:
-            raise self._error(parameter, "the array has gaps")
-        place = address(array, parameter.is_constant)
-        if place % dtype.alignment:
-            raise self._error(parameter, f"the array does not begin at a multiple of {dtype}")
-        return place
-
-    def _error(self, parameter, what):
-        return TypeError(f"{self.kernel}, argument {parameter.name}: {what}")
-
-
-def _fits(value, dtype):
-    return np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+        slots = slots_of(self.source, self.kernel, self.real, index)
+        return [
+            slot.packed(argument, address)
+            for slot, argument in zip(slots, self.arguments, strict=True)
+        ]

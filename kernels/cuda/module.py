@@ -32,12 +32,12 @@ class CupyEngine:
         """Return an array on the device with any content."""
         return np.empty_like(like, shape=shape, dtype=dtype)
 
-    def run(self, call, real, index, grid, block, shared):
+    def run(self, call, index, grid, block, shared):
         """Launch a kernel; it runs when the stream comes to it."""
-        function = _function(call.source, call.kernel, real, index, _architecture())
+        function = _function(call.source, call.kernel, call.real, index, _architecture())
         if shared > SHARED:
             function.max_dynamic_shared_size_bytes = shared
-        values = call.packed(real, index, lambda array, is_constant: array.data.ptr)
+        values = call.packed(index, lambda array, is_constant: array.data.ptr)
         function(grid, (block,), tuple(values), shared_mem=shared)
 
 

@@ -6,18 +6,17 @@ the gradient.
 
 from .. import reference
 from .channels import add_pieces, channels_of, empty_pieces, grid_of
-from .launch import Launcher, alike, contiguous, empty, takes
+from .launch import Launcher, alike, contiguous, empty, made_for_equals, made_for_reals
 
 _launch = Launcher("norm.cu")
 
 
+@made_for_reals
 def batch_norm(x, w, b, eps):
     """Normalise x (n, c, ...) by the statistics of the batch: y, their mean (c,) and variance (c,).
 
     The variance is the biased one; w and b are (c,).
     """
-    if not takes(x, w, b):
-        return reference.batch_norm(x, w, b, eps)
     channels, x = channels_of(x.shape), contiguous(x)
     means, squares = empty_pieces(x, channels), empty_pieces(x, channels)
     _launch("piece_moments", x, means, squares, channels, grid=grid_of(channels))
@@ -27,26 +26,23 @@ def batch_norm(x, w, b, eps):
     return batch_norm_inference(x, w, b, mean, variance, eps), mean, variance
 
 
+@made_for_reals
 def batch_norm_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    if not takes(dy, x, w, mean, variance):
-        return reference.batch_norm_grad(dy, x, w, mean, variance, eps)
     return _gradients(dy, x, w, mean, variance, eps, through_statistics=True)
 
 
+@made_for_reals
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
-    if not takes(x, w, b, mean, variance):
-        return reference.batch_norm_inference(x, w, b, mean, variance, eps)
     y, arrays = empty(x), map(contiguous, (x, w, b, mean, variance))
     _launch("normalise", *arrays, eps, y, x.size, channels_of(x.shape), threads=x.size)
     return y
 
 
+@made_for_reals
 def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     """Return the gradients of x, w and b, where mean and variance are constants."""
-    if not takes(dy, x, w, mean, variance):
-        return reference.batch_norm_inference_grad(dy, x, w, mean, variance, eps)
     return _gradients(dy, x, w, mean, variance, eps, through_statistics=False)
 
 
@@ -64,20 +60,18 @@ def update_running_statistics(running_mean, running_variance, mean, variance, co
     return _launch("move_statistics", *arguments, threads=channels)
 
 
+@made_for_reals
 def local_response_norm(x, size, alpha, beta, k):
     """Divide x (n, c, ...) by (k + alpha * s) ** beta, s the sum of squares of `size` channels."""
-    if not takes(x):
-        return reference.local_response_norm(x, size, alpha, beta, k)
     y, place = empty(x), (x.size, channels_of(x.shape))
     arguments = contiguous(x), size, alpha, beta, k, y, *place
     _launch("local_response_norm", *arguments, threads=x.size)
     return y
 
 
+@made_for_equals
 def local_response_norm_grad(dy, x, size, alpha, beta, k):
     """Return the gradient of x."""
-    if not alike(dy, x):
-        return reference.local_response_norm_grad(dy, x, size, alpha, beta, k)
     dy, x, place = contiguous(dy), contiguous(x), (x.size, channels_of(x.shape))
     base, slope, dx = empty(x), empty(x), empty(x)
     arguments = dy, x, size, alpha, beta, k, base, slope, *place

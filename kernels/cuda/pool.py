@@ -5,17 +5,15 @@ import math
 import numpy as np
 
 from .. import reference
-from .launch import Launcher, contiguous, empty, takes
+from .launch import Launcher, contiguous, empty, made_for_reals, takes
 from .windows import adaptive, strided
 
 _launch = Launcher("pool.cu")
 
 
+@made_for_reals
 def max_pool2d(x, *, kernel_size, stride, padding, dilation, with_index=True):
     """Return the maximum of each window (n, c, oh, ow), and where it was: its index in h * w."""
-    if not takes(x):
-        options = dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
-        return reference.max_pool2d(x, **options, with_index=with_index)
     windows, size = strided(x.shape, kernel_size, stride, padding, dilation)
     return _max(x, windows, size, with_index)
 
@@ -28,67 +26,54 @@ def max_pool2d_grad(dy, index, size, *, kernel_size, stride, padding, dilation):
     return _gather("max_pool_grad", windows, size, dy, index)
 
 
+@made_for_reals
 def avg_pool2d(x, *, kernel_size, stride, padding, counted):
     """Return the average of each window (n, c, oh, ow).
 
     The divisor counts the samples and the padding up to `counted` per side, in the form of padding.
     """
-    if not takes(x):
-        options = dict(kernel_size=kernel_size, stride=stride, padding=padding, counted=counted)
-        return reference.avg_pool2d(x, **options)
     windows, size = strided(x.shape, kernel_size, stride, padding, counted=counted)
     return _pool("avg_pool", windows, size, x)
 
 
+@made_for_reals
 def avg_pool2d_grad(dy, size, *, kernel_size, stride, padding, counted):
     """Return the gradient (n, c, h, w) for an input of this size (h, w)."""
-    if not takes(dy):
-        options = dict(kernel_size=kernel_size, stride=stride, padding=padding, counted=counted)
-        return reference.avg_pool2d_grad(dy, size, **options)
     shape = *dy.shape[:2], *size
     windows, _ = strided(shape, kernel_size, stride, padding, counted=counted)
     return _gather("avg_pool_grad", windows, size, dy)
 
 
+@made_for_reals
 def lp_pool2d(x, *, p, kernel_size, stride, padding):
     """Return (sum of |x| ** p) ** (1 / p) of each window (n, c, oh, ow)."""
-    if not takes(x):
-        options = dict(kernel_size=kernel_size, stride=stride, padding=padding)
-        return reference.lp_pool2d(x, p=p, **options)
     windows, size = strided(x.shape, kernel_size, stride, padding)
     return _pool("lp_pool", windows, size, x, p)
 
 
+@made_for_reals
 def lp_pool2d_grad(dy, x, y, *, p, kernel_size, stride, padding):
     """Return the gradient (n, c, h, w); 0 where a window is all 0."""
-    if not takes(dy, x, y):
-        options = dict(kernel_size=kernel_size, stride=stride, padding=padding)
-        return reference.lp_pool2d_grad(dy, x, y, p=p, **options)
     windows, _ = strided(x.shape, kernel_size, stride, padding)
     return _gather("lp_pool_grad", windows, x.shape[2:], dy, x, y, p)
 
 
+@made_for_reals
 def std_pool2d(x, *, kernel_size, stride, padding):
     """Return the standard deviation of the samples of each window, divided by their number."""
-    if not takes(x):
-        options = dict(kernel_size=kernel_size, stride=stride, padding=padding)
-        return reference.std_pool2d(x, **options)
     return _std(x, *strided(x.shape, kernel_size, stride, padding))
 
 
+@made_for_reals
 def std_pool2d_grad(dy, x, y, *, kernel_size, stride, padding):
     """Return the gradient (n, c, h, w); 0 where all samples of a window are equal."""
-    if not takes(dy, x, y):
-        options = dict(kernel_size=kernel_size, stride=stride, padding=padding)
-        return reference.std_pool2d_grad(dy, x, y, **options)
     windows, _ = strided(x.shape, kernel_size, stride, padding)
     return _std_grad(dy, x, y, windows)
 
 
+@made_for_reals
 def adaptive_max_pool2d(x, windows, with_index=True):
     """Return the maximum of each of (oh, ow) windows, and its index in h * w as `max_pool2d`."""
-    if not takes(x):
-        return reference.adaptive_max_pool2d(x, windows, with_index)
     return _max(x, adaptive(x.shape, windows), windows, with_index)
 
 
@@ -100,47 +85,41 @@ def adaptive_max_pool2d_grad(dy, index, size):
     return _gather("max_pool_grad", windows, size, dy, index)
 
 
+@made_for_reals
 def adaptive_avg_pool2d(x, windows):
     """Return the average of each of (oh, ow) windows."""
-    if not takes(x):
-        return reference.adaptive_avg_pool2d(x, windows)
     return _pool("avg_pool", adaptive(x.shape, windows), windows, x)
 
 
+@made_for_reals
 def adaptive_avg_pool2d_grad(dy, size):
     """Return the gradient (n, c, h, w) for an input of this size (h, w)."""
-    if not takes(dy):
-        return reference.adaptive_avg_pool2d_grad(dy, size)
     windows = adaptive((*dy.shape[:2], *size), dy.shape[2:])
     return _gather("avg_pool_grad", windows, size, dy)
 
 
+@made_for_reals
 def adaptive_lp_pool2d(x, windows, p):
     """Return (sum of |x| ** p) ** (1 / p) of each of (oh, ow) windows."""
-    if not takes(x):
-        return reference.adaptive_lp_pool2d(x, windows, p)
     return _pool("lp_pool", adaptive(x.shape, windows), windows, x, p)
 
 
+@made_for_reals
 def adaptive_lp_pool2d_grad(dy, x, y, p):
     """Return the gradient (n, c, h, w); 0 where a window is all 0."""
-    if not takes(dy, x, y):
-        return reference.adaptive_lp_pool2d_grad(dy, x, y, p)
     windows = adaptive(x.shape, dy.shape[2:])
     return _gather("lp_pool_grad", windows, x.shape[2:], dy, x, y, p)
 
 
+@made_for_reals
 def adaptive_std_pool2d(x, windows):
     """Return the standard deviation of each of (oh, ow) windows."""
-    if not takes(x):
-        return reference.adaptive_std_pool2d(x, windows)
     return _std(x, adaptive(x.shape, windows), windows)
 
 
+@made_for_reals
 def adaptive_std_pool2d_grad(dy, x, y):
     """Return the gradient (n, c, h, w); 0 where all samples of a window are equal."""
-    if not takes(dy, x, y):
-        return reference.adaptive_std_pool2d_grad(dy, x, y)
     return _std_grad(dy, x, y, adaptive(x.shape, dy.shape[2:]))
 
 

@@ -77,7 +77,7 @@ class Emulator:
         array.reshape(-1).view(np.uint8)[...] = 0xFF
         return array
 
-    def run(self, call, real, index, grid, block, shared):
+    def run(self, call, index, grid, block, shared):
         """Run a kernel to its end.
 
         Raises
@@ -85,7 +85,7 @@ class Emulator:
         EmulatorError
             If it diverges, hangs, or writes where it must not.
         """
-        library = _library(call.source, np.dtype(real), np.dtype(index))
+        library = _library(call.source, call.real, index)
         guarded = {}
 
         def address(array, is_constant):
@@ -95,7 +95,7 @@ class Emulator:
             entry.is_constant &= is_constant
             return entry.address
 
-        values = call.packed(real, index, address)
+        values = call.packed(index, address)
         _check_sizes(library, call.kernel, values)
         self.launched.add(call.kernel)
         _launch(library, call.kernel, grid, block, shared, values, self.schedule)

@@ -7,7 +7,7 @@ import pytest
 from minicnn.kernels.cuda import nvrtc
 
 from minicnn import kernels
-from tests.emulator.budget import ARCHITECTURES, FILE, REALS, compiled
+from tests.emulator.budget import ARCHITECTURES, FILE, REALS, VERSION, compiled
 
 try:
     nvrtc.library()
@@ -28,7 +28,8 @@ def test_kernels_compile_without_spilling_and_within_their_registers(source, arc
     assert set(figures) == set(source.kernels)
     for kernel, taken in figures.items():
         assert taken.spilled == 0, kernel
-        assert taken.registers <= budget[kernel][real], kernel
+        if nvrtc.version() == VERSION:
+            assert taken.registers <= budget[kernel][real], kernel
 
 
 @every_source

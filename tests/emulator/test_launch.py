@@ -25,8 +25,8 @@ class Checker:
     def empty(self, like, shape, dtype):
         return np.zeros(shape, dtype)
 
-    def run(self, call, real, index, grid, block, shared):
-        values = call.packed(real, index, lambda array, is_constant: array.ctypes.data)
+    def run(self, call, index, grid, block, shared):
+        values = call.packed(index, lambda array, is_constant: array.ctypes.data)
         self.calls.append(SimpleNamespace(**vars(call), index=index, grid=grid, values=values))
 
 
@@ -67,7 +67,7 @@ def test_kernels_have_names_of_their_own():
         ((x[::2], x, 4), "argument x: the array has gaps"),
         ((x, 1.0, 4), "argument y: float where an array is taken"),
         ((x, x, x), "argument count: ndarray where int32 is taken"),
-        ((x, x, 4.0), "argument count: 4.0 is no int32"),
+        ((x, x, 4.0), "argument count: float where int32 is taken"),
         ((x, x, 2**31), "argument count: 2147483648 is no int32"),
         (
             (np.zeros(17, np.uint8)[1:].view(np.float32), x, 4),
@@ -88,6 +88,12 @@ def test_structs_must_be_complete_and_their_arrays_must_fit(checker):
     arrays = dict.fromkeys(("w", "dw", "m", "v"), [x] * 25) | dict(size=[4] * 25)
     with pytest.raises(TypeError, match="argument w: 25 entries where 24 fit"):
         launch.Launcher("optim.cu")("adam", arrays, {}, grid=(1, 25))
+
+
+def test_numbers_of_numpy_are_numbers(checker):
+    kernels.cuda.leaky_relu(x, np.float64(0.25))
+    (call,) = checker.calls
+    assert (call.kernel, call.values[1]) == ("leaky_relu", np.float32(0.25))
 
 
 def test_no_array_is_a_null_pointer(checker, relu):

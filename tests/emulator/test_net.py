@@ -101,10 +101,10 @@ def is_caught(path, kernel, schedule):
 
 def planted(folder, file, line, wrong):
     """Return a copy of a source; in it or in one of its headers one line is different."""
-    shutil.copytree(FOLDER, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py*"))
+    for path in FOLDER.glob("*.cu*"):
+        shutil.copy(path, folder)
     changed = [path for path in folder.iterdir() if path.read_text().count(line) == 1]
-    used = [path for path in changed if path.name == file or path.suffix == ".cuh"]
-    (place,) = used
+    (place,) = [path for path in changed if path.name == file or path.suffix == ".cuh"]
     place.write_text(place.read_text().replace(line, wrong))
     return folder / file
 
