@@ -26,12 +26,12 @@ class Layer(NamedTuple):
     c: int
     o: int
     groups: int
-    size: tuple[int, int]
-    windows: tuple[int, int]
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
-    dilation: tuple[int, int]
+    size: tuple[int, ...]
+    windows: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, ...], ...]
+    dilation: tuple[int, ...]
 
     @property
     def depth(self):

@@ -130,7 +130,7 @@ class Call:
 
     def _look_at(self, parameter, value):
         """Note the size of the largest array, and which type Real is."""
-        if isinstance(value, dict):
+        if isinstance(value, dict) and parameter.type in self.source.holders:
             for field in self.source.structs[parameter.type]:
                 self._look_at(field, value.get(field.name))
         elif parameter.is_pointer:

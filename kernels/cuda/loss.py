@@ -81,8 +81,8 @@ def huber_grad(dy, x, target, delta):
 
 def _map(kernel, *arrays, constants=()):
     y, count = empty(arrays[0]), arrays[0].size
-    arrays = [a if a is None else contiguous(a) for a in arrays]
-    _launch(kernel, *arrays, *constants, y, count, threads=count)
+    arguments = [a if a is None else contiguous(a) for a in arrays]
+    _launch(kernel, *arguments, *constants, y, count, threads=count)
     return y
 
 

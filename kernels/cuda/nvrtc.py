@@ -61,8 +61,8 @@ def library():
 
 def _candidates():
     spec = importlib.util.find_spec("nvidia")
-    wheels = map(Path, spec.submodule_search_locations if spec else ())
-    for folder in wheels:
+    wheels = spec.submodule_search_locations if spec else None
+    for folder in map(Path, wheels or ()):
         for pattern in ("cu1*/lib/libnvrtc.so.*", "cuda_nvrtc/lib/libnvrtc.so.*"):
             yield from sorted(folder.glob(pattern), reverse=True)
     for root in (os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
@@ -95,23 +95,25 @@ def compile_source(path, architecture, options=()):
         log = _content(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
         if code:
             raise CompileError(f"{name.decode()} for {architecture}:\n{log}")
-        return Compiled(_content(program, "CUBIN"), figures(log))
+        return Compiled(_content(program, "CUBIN"), read_figures(log))
     finally:
         compiler.nvrtcDestroyProgram(ctypes.byref(program))
 
 
-def figures(log):
+def read_figures(log):
     """Return the figures of each kernel from the assembler's report."""
     found = {}
     for part in re.split(r"(?=Compiling entry function)", log):
         if entry := _ENTRY.search(part):
-            spilled, shared = _SPILLED.search(part), _SHARED.search(part)
-            found[entry[1]] = Figures(
-                registers=int(_REGISTERS.search(part)[1]),
-                spilled=sum(map(int, spilled.groups())) if spilled else 0,
-                shared=int(shared[1]) if shared else 0,
-            )
+            figures = (_sum(pattern, part) for pattern in (_REGISTERS, _SPILLED, _SHARED))
+            found[entry[1]] = Figures(*figures)
     return found
+
+
+def _sum(pattern, text):
+    """Return the sum of the numbers that a pattern finds, 0 where it finds nothing."""
+    match = pattern.search(text)
+    return sum(map(int, match.groups())) if match else 0
 
 
 def _content(program, what):

@@ -50,7 +50,8 @@ def adam_step(w, dw, m, v, *, step, lr, beta1, beta2, eps, weight_decay, decoupl
 
 def _split(lists):
     """Return the lists of the arrays that the kernels take, and those of all others."""
-    taken, others = ({name: [] for name in lists} for _ in range(2))
+    taken: dict[str, list] = {name: [] for name in lists}
+    others: dict[str, list] = {name: [] for name in lists}
     for arrays in zip(*lists.values(), strict=True):
         part = taken if _is_taken(*arrays) else others
         for name, array in zip(lists, arrays, strict=True):

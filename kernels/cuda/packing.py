@@ -39,16 +39,15 @@ class _Slot:
 class _Number(_Slot):
     def __init__(self, kernel, parameter, dtype):
         super().__init__(kernel, parameter, dtype)
-        self.types = (int, float, np.generic)
-        if dtype.kind in "iu":
-            self.types = (int, np.integer)
-            self.least, self.most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        is_whole = dtype.kind in "iu"
+        self.types = (int, np.integer) if is_whole else (int, float, np.generic)
+        self.limits = (np.iinfo(dtype).min, np.iinfo(dtype).max) if is_whole else None
 
     def value(self, given, address):
         """Return a number that fits."""
         if not isinstance(given, self.types):
             raise self.error(f"{type(given).__name__} where {self.dtype} is taken")
-        if self.dtype.kind in "iu" and not self.least <= given <= self.most:
+        if self.limits and not self.limits[0] <= int(given) <= self.limits[1]:
             raise self.error(f"{given} is no {self.dtype}")
         return given
 
@@ -91,16 +90,16 @@ class _Struct(_Slot):
             raise self.error(f"fields {wrong} are missing or unknown")
         found = []
         for slot in self.slots:
-            content, count = given[slot.parameter.name], slot.parameter.count
+            content, length = given[slot.parameter.name], slot.parameter.length
             if isinstance(slot, _Struct):
                 found += slot.values(content, address)
-            elif count is None:
+            elif length is None:
                 found.append(slot.value(content, address))
-            elif len(content) > count:
-                raise slot.error(f"{len(content)} entries where {count} fit")
+            elif len(content) > length:
+                raise slot.error(f"{len(content)} entries where {length} fit")
             else:
                 found += [slot.value(part, address) for part in content]
-                found += [0] * (count - len(content))
+                found += [0] * (length - len(content))
         return found
 
     def packed(self, given, address):

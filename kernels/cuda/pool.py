@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import reference
 from .launch import Launcher, contiguous, empty, made_for_reals, takes
+from .packing import is_array
 from .windows import adaptive, strided
 
 _launch = Launcher("pool.cu")
@@ -132,8 +133,8 @@ def _pool(kernel, windows, size, x, *constants):
 def _gather(kernel, windows, size, dy, *known):
     """Return the gradient of images of this size from what is known of them and their windows."""
     dx = empty(dy, (*dy.shape[:2], *size))
-    known = [contiguous(k) if hasattr(k, "flags") else k for k in known]
-    _launch(kernel, contiguous(dy), *known, dx, windows, threads=dx.size)
+    arguments = [contiguous(k) if is_array(k) else k for k in (dy, *known)]
+    _launch(kernel, *arguments, dx, windows, threads=dx.size)
     return dx
 
 

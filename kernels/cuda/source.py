@@ -40,7 +40,7 @@ class Parameter(NamedTuple):
     type: str
     is_pointer: bool
     is_constant: bool  # the kernel only reads through the pointer
-    count: int | None = None  # of a field that is an array
+    length: int | None = None  # of a field that is an array
 
 
 class Source:
@@ -52,7 +52,7 @@ class Source:
     @cached_property
     def text(self):
         """The text of the headers, each once, and of the file."""
-        texts = {}
+        texts: dict[str, str] = {}
         self._collect(self.path, texts)
         return "\n".join(texts.values())
 
@@ -82,11 +82,16 @@ class Source:
         constants = {name: int(value) for name, value in _CONSTANT.findall(text)}
         return {name: list(_fields(body, constants)) for name, body in _STRUCT.findall(text)}
 
+    @cached_property
+    def holders(self):
+        """The names of the structs that hold pointers."""
+        return {name for name, fields in self.structs.items() if any(f.is_pointer for f in fields)}
+
     def dtype(self, parameter, real, index):
         """Return the dtype of what a parameter is, or points to."""
         if parameter.type in self.structs:
             fields = self.structs[parameter.type]
-            parts = [(f.name, self._stored(f, real, index), f.count or ()) for f in fields]
+            parts = [(f.name, self._stored(f, real, index), f.length or ()) for f in fields]
             return np.dtype(parts, align=True)
         names = _NAMES | {"Real": real, "Index": index}
         return np.dtype(names[parameter.type])
@@ -98,6 +103,6 @@ class Source:
 def _fields(body, constants):
     for const, kind, star, names in _FIELDS.findall(body):
         for name in names.split(","):
-            own, _, length = name.strip().rstrip("]").partition("[")
-            count = constants.get(length) or int(length) if length else None
-            yield Parameter(own, kind, bool(star), bool(const), count)
+            own, _, size = name.strip().rstrip("]").partition("[")
+            length = constants.get(size) or int(size) if size else None
+            yield Parameter(own, kind, bool(star), bool(const), length)

@@ -234,5 +234,5 @@ ptxas info    : Used 24 registers, used 0 barriers
 
 
 def test_the_assemblers_figures_are_read():
-    figures = nvrtc.figures(LOG)
+    figures = nvrtc.read_figures(LOG)
     assert figures == {"first": nvrtc.Figures(80, 20, 8704), "second": nvrtc.Figures(24, 0, 0)}
