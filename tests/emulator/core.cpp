@@ -1,6 +1,6 @@
 // Runs a CUDA kernel on the CPU: a cooperative fiber for each thread, one block after the other.
 //
-// Built without sanitizers; what is built with them are the kernels. Only one thread of the system
+// One library for all kernels. Built without sanitizers; what is built with them are the kernels. Only one thread of the system
 // is at work, so a run is repeatable: the order of threads and blocks is an argument.
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -27,9 +27,6 @@ WEAK void* __tsan_create_fiber(unsigned);
 WEAK void __tsan_switch_to_fiber(void*, unsigned);
 WEAK void __tsan_acquire(void*);
 WEAK void __tsan_release(void*);
-// Where the linker put the __shared__ variables of the kernels, if there are any.
-WEAK extern char __start_shared[];
-WEAK extern char __stop_shared[];
 
 EmulatorIndex emulator_thread, emulator_block, emulator_block_size, emulator_grid_size;
 }
@@ -73,6 +70,8 @@ std::vector<Warp> warps;
 Meeting meetings[MOST_THREADS / WARP][MOST_MASKS];
 std::vector<uint8_t> dynamic_memory;
 uint8_t* dynamic_shared;
+char* static_shared;  // where the linker put the __shared__ variables of the kernels
+size_t static_size;
 size_t stack_size;
 int current = -1, threads, live, arrived;
 unsigned generation;
@@ -236,7 +235,7 @@ void make_fibers(size_t size) {
 
 void begin_block(const unsigned* block, size_t shared) {
   acquire(&block_ended);
-  if (__start_shared) memset(__start_shared, POISON, __stop_shared - __start_shared);
+  if (static_size) memset(static_shared, POISON, static_size);
   memset(dynamic_memory.data(), CANARY, dynamic_memory.size());
   memset(dynamic_shared, POISON, shared);
   live = threads;
@@ -388,12 +387,14 @@ const uint8_t* emulator_meet(unsigned mask, const void* data, size_t bytes, int 
 
 // Returns 0, or 1 where `emulator_message` says what went wrong.
 int emulator_launch(void (*function)(void**), void** values, const unsigned* grid,
-                    const unsigned* block, size_t shared, int schedule, unsigned long long seed,
-                    size_t stack) {
+                    const unsigned* block, char* variables, size_t variables_size, size_t shared,
+                    int schedule, unsigned long long seed, size_t stack) {
   failed = false;
   message[0] = 0;
   if (!is_launchable(grid, block, shared)) return 1;
   kernel = function;
+  static_shared = variables;
+  static_size = variables_size;
   arguments = values;
   random_state = 2 * seed + 1;
   emulator_grid_size = {grid[0], grid[1], grid[2]};

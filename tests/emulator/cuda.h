@@ -86,6 +86,13 @@ template <class T> inline T atomicAdd(T* target, std::common_type_t<T> value) {
   return emulator_bits<T>(&before);
 }
 
+// ---- Where the linker put __shared__ variables, if there are any
+extern "C" {
+extern char __start_shared[] __attribute__((weak)), __stop_shared[] __attribute__((weak));
+char* emulator_variables() { return __start_shared; }
+size_t emulator_variables_size() { return __start_shared ? __stop_shared - __start_shared : 0; }
+}
+
 // ---- Launching: a kernel `k` becomes `k_launch(values)`, with pointers to its arguments, and
 // `k_sizes`, how many bytes each of them takes
 template <class... Arguments, size_t... I>

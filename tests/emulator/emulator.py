@@ -158,19 +158,23 @@ def _launch(library, kernel, grid, block, shared, values, schedule):
     buffers = [np.asarray(value) for value in values]
     pointers = (ctypes.c_void_p * max(len(buffers), 1))(*(b.ctypes.data for b in buffers))
     three = ctypes.c_uint * 3
-    failed = library.emulator_launch(
+    core = _core()
+    library.emulator_variables.restype = ctypes.c_void_p
+    failed = core.emulator_launch(
         ctypes.cast(getattr(library, f"{kernel}_launch"), ctypes.c_void_p),
         pointers,
         three(*grid, *[1] * (3 - len(grid))),
         three(block, 1, 1),
+        ctypes.c_void_p(library.emulator_variables()),
+        ctypes.c_size_t(library.emulator_variables_size()),
         ctypes.c_size_t(shared),
         schedule,
         ctypes.c_ulonglong(len(buffers)),
         ctypes.c_size_t(STACK),
     )
     if failed:
-        library.emulator_message.restype = ctypes.c_char_p
-        raise EmulatorError(f"{kernel}: {library.emulator_message().decode()}")
+        core.emulator_message.restype = ctypes.c_char_p
+        raise EmulatorError(f"{kernel}: {core.emulator_message().decode()}")
 
 
 @cache
@@ -188,19 +192,20 @@ def _library(source, real, index):
     if not path.exists():
         folders = [f"-I{folder}" for folder in (HERE, source.path.parent, FOLDER)]
         unit = f'#include "cuda.h"\n#include "{source.path}"\n{exports}'
-        _build(path, unit, [*options, *folders, "-shared", str(_core()), "-x", "c++", "-"])
+        _build(path, unit, [*options, *folders])
+    _core()  # whose functions the library calls
     return ctypes.CDLL(str(path))
 
 
 @cache
 def _core():
     """Build the core, always without sanitizers: it would report its own stacks."""
-    text = (HERE / "core.cpp").read_text()
-    options = ["-std=c++17", "-O2", "-fPIC", f"-I{HERE}", "-c", "-x", "c++", "-"]
-    path = BUILD / f"core-{_key(text, (HERE / 'core.h').read_text(), options)}.o"
+    text, header = ((HERE / name).read_text() for name in ("core.cpp", "core.h"))
+    options = ["-std=c++17", "-O2", "-fPIC"]
+    path = BUILD / f"core-{_key(text, header, options)}.so"
     if not path.exists():
-        _build(path, text, options)
-    return path
+        _build(path, text, [*options, f"-I{HERE}"])
+    return ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
 
 
 def _key(*parts):
@@ -211,7 +216,7 @@ def _build(path, text, options):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        command = [COMPILER, *options, "-o", str(made)]
+        command = [COMPILER, *options, "-shared", "-x", "c++", "-", "-o", str(made)]
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         if done.returncode:
             raise EmulatorError(f"{path.name}: {done.stderr[-4000:]}")

@@ -168,8 +168,9 @@ def test_launches_that_no_gpu_takes_are_refused(tmp_path, options, message):
         launcher("probe", np.zeros(64, np.float32), 64, **dict(grid=(1,), block=64) | options)
 
 
-def test_shared_memory_begins_as_nan_in_every_block(tmp_path):
-    body = "if (threadIdx.x == 0) y[blockIdx.x] = shared[63]; shared[63] = 1;"
+@pytest.mark.parametrize("declaration", ["", "__shared__ float own[64]; shared = own;"])
+def test_shared_memory_begins_as_nan_in_every_block(tmp_path, declaration):
+    body = f"{declaration} if (threadIdx.x == 0) y[blockIdx.x] = shared[63]; shared[63] = 1;"
     (tmp_path / "probe.cu").write_text(PROBE.replace("BODY", body))
     y = np.zeros(3, np.float32)
     with launch.use(Emulator()):
