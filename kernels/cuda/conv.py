@@ -46,9 +46,9 @@ class Layer(NamedTuple):
     @property
     def is_pointwise(self):
         """Whether the image itself is its columns."""
-        return self.size == self.windows and self.kernel_size == self.stride == (1, 1) and (
-            self.padding[0][0] == self.padding[1][0] == 0
-        )  # fmt: skip
+        is_one_sample = self.kernel_size == self.stride == (1, 1)
+        begins_inside = self.padding[0][0] == self.padding[1][0] == 0
+        return is_one_sample and begins_inside and self.size == self.windows
 
     def images_at_a_time(self, itemsize):
         """Return a divisor of n: how many images have room for their columns."""
