@@ -30,7 +30,8 @@ class CupyEngine:
 
     def empty(self, like, shape, dtype):
         """Return an array on the device with any content."""
-        return np.empty_like(like, shape=shape, dtype=dtype)
+        # The order of another array with as many axes would be kept.
+        return np.empty_like(like, shape=shape, dtype=dtype, order="C")
 
     def run(self, call, index, grid, block, shared):
         """Launch a kernel; it runs when the stream comes to it."""

@@ -215,6 +215,13 @@ def test_cupy_is_given_machine_code_and_all_arguments_by_value(
     assert [value.dtype for value in values] == [np.uint64, np.uint64, np.int32]
 
 
+def test_results_have_no_gaps_whatever_the_order_of_the_input():
+    turned = np.ones((3, 4), np.float32).T
+    y = module.CupyEngine().empty(turned, turned.shape, np.float64)
+    assert y.flags.c_contiguous
+    assert (y.shape, y.dtype) == ((4, 3), np.float64)
+
+
 def test_without_nvrtc_it_says_what_was_looked_for(monkeypatch):
     monkeypatch.setattr(nvrtc, "_candidates", lambda: iter(()))
     nvrtc.library.cache_clear()

@@ -93,3 +93,47 @@ def test_arrays_of_different_types_or_shapes_are_combined_as_in_the_reference():
     for name in ("squared_error", "relu_grad"):
         expected = getattr(kernels.reference, name)(x, target)
         assert np.array_equal(getattr(kernels.cuda, name)(x, target), expected)
+
+
+def test_what_no_kernel_is_made_for_goes_to_the_reference_in_every_file():
+    rng = np.random.default_rng(0)
+    x, y, dy = rng.standard_normal((3, 2, 3, 4, 4)).astype(np.float16)
+    labels, weight, channels = np.array([[[1] * 4] * 4] * 2), np.ones(4), np.ones(3, np.float16)
+    windows = dict(kernel_size=(2, 2), stride=(2, 2), padding=((0, 0), (0, 0)))
+    calls = [
+        ("softmax_cross_entropy", (x, labels, 0.1), {}),
+        ("softmax_cross_entropy_grad", (dy[:, 0], x, labels, 0.1), {}),
+        ("sigmoid_cross_entropy", (x, y, weight, None), {}),
+        ("sigmoid_cross_entropy_grad", (dy, x, y, weight, None), {}),
+        ("max_pool2d", (x,), dict(windows, dilation=(1, 1))),
+        ("adaptive_max_pool2d", (x, (2, 2)), {}),
+        ("batch_norm", (x, channels, channels, 1e-5), {}),
+        ("linear", (x[0, 0], y[0, 0], weight), {}),
+    ]
+    for name, arguments, options in calls:
+        ours = getattr(kernels.cuda, name)(*arguments, **options)
+        expected = getattr(kernels.reference, name)(*arguments, **options)
+        pairs = zip(ours, expected, strict=True) if isinstance(ours, tuple) else [(ours, expected)]
+        assert all(np.array_equal(one, other) for one, other in pairs)
+    small = dy[:, :, ::2, ::2]
+    index = kernels.reference.max_pool2d(x, **windows, dilation=(1, 1))[1]
+    gradients = [
+        kernels.cuda.max_pool2d_grad(small, index, (4, 4), **windows, dilation=(1, 1)),
+        kernels.cuda.adaptive_max_pool2d_grad(small, index, (4, 4)),
+    ]
+    expected = kernels.reference.adaptive_max_pool2d_grad(small, index, (4, 4))
+    assert all(np.array_equal(gradient, expected) for gradient in gradients)
+
+
+def test_statistics_and_weights_with_gaps_are_moved_in_place():
+    rng = np.random.default_rng(0)
+    given = rng.standard_normal((4, 5))
+    options = dict(lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01, nesterov=False)
+    results = []
+    for implementation in (kernels.cuda, kernels.reference):
+        wide = np.zeros((4, 5, 2)) + given[..., None]
+        mean, variance, w, velocity = wide[..., 0]
+        implementation.update_running_statistics(mean, variance, given[0], given[1] ** 2, 10, 0.3)
+        implementation.sgd_step([w], [given[2]], [velocity], **options)
+        results.append(wide)
+    assert np.array_equal(*results)
