@@ -4,6 +4,7 @@ More registers than before are no error in themselves, but mean fewer threads at
 that needs them says so by changing the file.
 """
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from minicnn.kernels.cuda import module, nvrtc
 from minicnn import kernels
 
 FILE = Path(__file__).with_name("registers.json")
+BUILD = Path(__file__).parents[2] / "build" / "gate"
 ARCHITECTURES = "sm_80", "sm_90", "sm_90a"
 VERSION = 13, 0  # of the compiler, as setup.py asks for it: another one allots others
 REALS = "float32", "float64"
@@ -21,9 +23,16 @@ REALS = "float32", "float64"
 
 @cache
 def compiled(source, architecture, real, index=np.int32):
-    """Return the figures of the kernels of a source."""
+    """Return the figures of the kernels of a source; what was once compiled is read from disk."""
     options = module.options(np.dtype(real), np.dtype(index))
-    return nvrtc.compile_source(source.path, architecture, options).figures
+    parts = source.text, architecture, options, nvrtc.version()
+    file = BUILD / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:20]}.json"
+    if not file.exists():
+        figures = nvrtc.compile_source(source.path, architecture, options).figures
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(figures))
+    figures = json.loads(file.read_text())
+    return {kernel: nvrtc.Figures(*numbers) for kernel, numbers in figures.items()}
 
 
 def measured():
