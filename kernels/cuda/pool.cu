@@ -10,6 +10,9 @@ __device__ __forceinline__ Real largest_over_lanes(Real x, const Windows& w) {
   return w.lanes == WARP ? warp_max(x) : x;
 }
 
+// Whether this thread writes what all that share a window have found.
+__device__ __forceinline__ bool is_writer(const Windows& w) { return threadIdx.x % w.lanes == 0; }
+
 // Whether a sample is the maximum rather than another: the first of the largest, or of NaN.
 __device__ __forceinline__ bool precedes(Real x, int index, Real other, int other_index) {
   if (index < 0 || other_index < 0) return other_index < 0;
@@ -43,8 +46,10 @@ extern "C" __global__ void max_pool(const Real* __restrict__ x, Real* __restrict
         where = there;
       }
     }
-    y[i] = best;
-    if (index) index[i] = where;
+    if (is_writer(w)) {
+      y[i] = best;
+      if (index) index[i] = where;
+    }
   }
 }
 
@@ -68,7 +73,9 @@ extern "C" __global__ void avg_pool(const Real* __restrict__ x, Real* __restrict
     const Real* plane = x + place.plane * samples_in_plane(w);
     Real sum = 0;
     FOR_EACH_TAP(row, column, rows, columns, w.lanes) sum += plane[offset_of(row, column, w)];
-    y[i] = over_lanes(sum, w) / (counted(place.row, w.rows) * counted(place.column, w.columns));
+    sum = over_lanes(sum, w);
+    const int count = counted(place.row, w.rows) * counted(place.column, w.columns);
+    if (is_writer(w)) y[i] = sum / count;
   }
 }
 
@@ -105,7 +112,8 @@ extern "C" __global__ void lp_pool(const Real* __restrict__ x, Real p, Real* __r
     Real sum = 0;
     FOR_EACH_TAP(row, column, rows, columns, w.lanes)
       sum += power(fabs(plane[offset_of(row, column, w)]) / scale, p);
-    y[i] = scale * pow(over_lanes(sum, w), 1 / p);
+    sum = over_lanes(sum, w);
+    if (is_writer(w)) y[i] = scale * pow(sum, 1 / p);
   }
 }
 
@@ -149,6 +157,7 @@ extern "C" __global__ void std_pool(const Real* __restrict__ x, Real* __restrict
       squares += deviation * deviation;
     }
     squares = over_lanes(squares, w);
+    if (!is_writer(w)) continue;
     if (y) y[i] = sqrt(squares / count);
     if (largest_of) largest_of[i] = largest;
     if (mean_of) mean_of[i] = mean;

@@ -10,8 +10,11 @@ import sys
 
 from tests.emulator.emulator import SANITIZED, sanitized
 
-# Whole networks take minutes, and launch nothing that others do not.
-TESTS = "-q", "tests/emulator", "-m", "not slow", "--ignore=tests/emulator/test_networks.py"
+TESTS = [
+    "-q", "tests/emulator", "-m", "not slow",
+    "--ignore=tests/emulator/test_networks.py",  # takes minutes, and launches what others do too
+    "--capture=sys",  # lets through what a sanitizer says
+]  # fmt: skip
 
 if __name__ == "__main__":
     for name in ("address", "thread"):
