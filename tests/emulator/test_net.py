@@ -73,7 +73,7 @@ def arguments_and_result(kernel):
         return (x, y, channels), dict(grid=(40, 1)), y, x.sum(axis=0, keepdims=True)
     if kernel == "multiply":
         y, along = np.full((70, 70), np.nan, np.float32), dict(batch=0, group=0, term=0)
-        sizes = dict(batches=1, groups=1, terms=1, rows=70, columns=70, inner=40, with_relu=0)
+        sizes = dict(batches=1, groups=1, terms=1, rows=70, columns=70, inner=40, slope=1.0)
         a, b, c = (dict(along, row=r, column=k) for r, k in ((40, 1), (1, 40), (70, 1)))
         product = dict(sizes, a=a, b=b, c=c, bias=c)
         return (x, x, None, y, product), dict(grid=(4, 1)), y, x @ x.T
