@@ -88,7 +88,7 @@ def main(
         {"accuracy": (found == y_test).mean()},
         {"logistic regression of 16x16 pixels, accuracy": baseline},
         picture="saliency.png",
-        model=model,
+        network=model,
         width=width,
         classes=len(names),
         test_images=len(y_test),

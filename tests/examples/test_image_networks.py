@@ -40,7 +40,7 @@ def test_every_kind_of_network_takes_a_folder_of_class_folders(model, tmp_path):
         epochs=2,
         out=tmp_path / "run",
     )
-    assert (figures["model"], figures["classes"], figures["test_images"]) == (model, 2, 8)
+    assert (figures["network"], figures["classes"], figures["test_images"]) == (model, 2, 8)
     assert figures["parameters"] > 10_000
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == PICTURES
 
