@@ -81,7 +81,12 @@ def test_the_help_begins_with_the_docstring_and_says_what_each_option_is(capsys)
     assert ended.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "The frame of an experiment: these lines are what --help begins with." in text
-    for option in ("what is listened to", "--kind {oak,elm} which tree", "--epochs INT how many"):
+    for option in (
+        "[SOUND] what is listened to",
+        "--kind {oak,elm} which tree",
+        "--epochs INT how many",
+        "--out PATH where pictures",
+    ):
         assert option in text, option
     assert "no-quick" not in text
 
