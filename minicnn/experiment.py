@@ -148,7 +148,8 @@ def begin(
     """
     if resume and (out is None or not Path(out).is_dir()):
         raise FileNotFoundError(
-            f"{name}: to resume takes the folder of a run as out; {str(out)!r} is none"
+            "resume takes the folder of a run as out, and there is none"
+            + ("" if out is None else f" at {str(out)!r}")
         )
     folder = _folder(name) if out is None else Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +181,7 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
     name, options = Path(inspect.getfile(main)).stem, {}
     try:
         options = _options(main, arguments)
-        if "out" in options and options["out"] is None:
+        if "out" in options and options["out"] is None and not options.get("resume"):
             options["out"] = _folder(name)
         return main(**options)
     except KeyboardInterrupt:

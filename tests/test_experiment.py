@@ -172,7 +172,8 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing_to_go_on_with(tmp_pat
 @pytest.mark.parametrize("out", [None, "none"])
 def test_nothing_cannot_be_resumed(out, tmp_path):
     folder = out and tmp_path / out
-    with pytest.raises(FileNotFoundError, match=f"trees: to resume takes .*{out}.* is none"):
+    message = "resume takes the folder of a run as out, and there is none"
+    with pytest.raises(FileNotFoundError, match=message + (f" at .*{out}" if out else "$")):
         experiment.begin("trees", folder, resume=True)
     assert not any(tmp_path.iterdir())
 
