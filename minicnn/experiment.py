@@ -178,7 +178,8 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
     -------
     What `main` returns.
     """
-    name, options = Path(inspect.getfile(main)).stem, {}
+    name = Path(inspect.getfile(main)).stem
+    options: dict[str, Any] = {}
     try:
         options = _options(main, arguments)
         if "out" in options and options["out"] is None and not options.get("resume"):
