@@ -8,14 +8,12 @@ from tests.examples.conftest import load
 
 soundfile = pytest.importorskip("soundfile")
 
-PICTURES = {
-    "curves.png", "confusion.png", "filters_plane.png", "filters_line.png", "filters_spiral.png",
-}  # fmt: skip
+PICTURES = {"curves.png", "confusion.png", "filters.png"}
 
 
 def test_the_quick_run_is_far_above_chance(quick):
     figures, _ = quick("instruments")
-    assert figures["metrics"]["class_average"] > 0.4  # chance is 0.125
+    assert figures["metrics"]["class_average"] > 0.35  # chance is 0.125
     assert figures["parameters"] == 147_080
     assert figures["data"] == "generated instruments"
 
@@ -59,8 +57,6 @@ def test_recordings_of_several_chunks_are_scored_as_a_whole_too(solos, tmp_path)
         "class_average": 1, "accuracy": 1, "class_average of recordings": 1,
     }  # fmt: skip
     assert figures["parameters"] < 20_000  # two classes
-    names = {path.name for path in (tmp_path / "run").glob("filters*.png")}
-    assert names == {"filters_line.png"}
 
 
 @pytest.mark.slow
