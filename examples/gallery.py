@@ -145,7 +145,7 @@ def row(name, figures):
         f'<img src="docs/gallery/{name}.png" width="400" alt="{figures["picture"]}">',
         numbers(figures["metrics"]),
         numbers(figures["baselines"]),
-        f"{figures['parameters']:,}",
+        f"{figures['parameters']:,}" if figures["parameters"] else "",
         f"{minutes} min {seconds:02d} s",
     )
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
@@ -153,9 +153,13 @@ def row(name, figures):
 
 def numbers(values):
     """Return figures and what they are, one below the other."""
-    digits = {name: 3 if abs(value) < 10 else 1 for name, value in values.items()}
-    lines = (f"{name.replace('_', ' ')} {values[name]:,.{digits[name]}f}" for name in values)
-    return "<br>".join(lines)
+    return "<br>".join(f"{name.replace('_', ' ')} {short(values[name])}" for name in values)
+
+
+def short(value):
+    """Return a number as short as one reads it: a count, a share, a time."""
+    whole = value > 1 and value == round(value)
+    return f"{value:,.{0 if whole else 3 if abs(value) < 10 else 1}f}"
 
 
 if __name__ == "__main__":

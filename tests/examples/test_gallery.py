@@ -65,6 +65,27 @@ def test_every_script_but_itself_has_a_row(root):
     assert "finds out" not in rows(root)["begin"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1.000"),
+        (0.98765, "0.988"),
+        (12.34, "12.3"),
+        (6.0, "6"),
+        (12345.0, "12,345"),
+        (0, "0.000"),
+    ],
+)
+def test_numbers_are_as_short_as_one_reads_them(value, text):
+    assert gallery.short(value) == text
+
+
+def test_a_script_without_a_network_has_no_parameters():
+    figures = dict(task="it draws", picture="a.png", metrics={}, baselines={}, parameters=0)
+    cells = gallery.row("draw", figures | {"whole_seconds": 61}).split(" | ")
+    assert cells[2:] == ["", "", "", "1 min 01 s |"]
+
+
 def test_what_stands_around_the_table_stays(root):
     gallery.main(root=root)
     text = (root / "README.md").read_text()
