@@ -50,8 +50,8 @@ def main(
 ) -> dict:
     """Train, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("instruments", out, seed=seed, threads=threads, resume=resume)
-    sizes, batch, rate = ((64, 16, 32), 16, 3e-3) if quick else ((1024, 160, 320), 32, 1e-3)
-    epochs = min(epochs, 10) if quick else epochs
+    sizes, batch, rate = ((64, 8, 32), 16, 3e-3) if quick else ((1024, 160, 320), 32, 1e-3)
+    epochs = min(epochs, 8) if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=SpiralCNN.sample_rate, rng=seed)
     parts = datasets.parts("classes", "instruments", sizes, **options)
     names, source = parts.train.names, parts.train.name
