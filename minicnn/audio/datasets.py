@@ -339,11 +339,13 @@ def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
     -------
     list of n numbers or arrays [Hz]
         Those of the nearest time of the label; beyond its last one, as far as its step, the last.
-        Further away there is none: 0, or an empty array.
+        Further away there is none: 0, or an empty array. The step is the median one; a label of a
+        single time holds for all.
     """
     at, pitches = np.asarray(label[0], np.float64), label[1]
     times = np.asarray(times, np.float64)
-    none = np.zeros(0) if len(pitches) and np.ndim(pitches[0]) else 0.0
+    several = np.ndim(pitches[0]) if len(pitches) else not isinstance(pitches, np.ndarray)
+    none = np.zeros(0) if several else 0.0
     if not len(at):
         return [none] * len(times)
     step = np.median(np.diff(at)) if len(at) > 1 else np.inf
@@ -351,5 +353,5 @@ def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
     before = after - 1
     after = np.minimum(after, len(at) - 1)
     nearest = np.where(times - at[before] <= at[after] - times, before, after)
-    near = np.abs(at[nearest] - times) <= step
+    near = np.abs(at[nearest] - times) <= step * (1 + 1e-9)  # steps are rounded
     return [pitches[i] if ok else none for i, ok in zip(nearest, near, strict=True)]
