@@ -48,13 +48,16 @@ def main(
     if unknown := [name for name in only if name not in there]:
         raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(there)}")
     write(root)  # better to learn now than after an hour that there is no place for the table
-    failed = []
-    bar = tqdm(only or there, unit="script", dynamic_ncols=True)
-    for name in bar:
+    failed, wanted = [], only or there
+    bar = tqdm(wanted, unit="script", dynamic_ncols=True)
+    for done, name in enumerate(bar):
         bar.set_description(name)
         try:
             keep(name, root, *run(name, root))
             write(root)
+        except KeyboardInterrupt:
+            rest = " ".join(wanted[done:])
+            raise SystemExit(f"gallery: interrupted; go on with --only {rest}") from None
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = f"its results lack {error}" if isinstance(error, KeyError) else error
             failed.append(f"{name} failed: {reason}")

@@ -170,6 +170,22 @@ def test_a_script_that_is_gone_loses_its_row(root):
     assert list(rows(root)) == ["end"]
 
 
+def test_what_is_left_after_an_interruption_is_named_and_what_was_done_is_written(
+    root, monkeypatch
+):
+    run = gallery.run
+
+    def interrupted(name, root):
+        if name == "end":
+            raise KeyboardInterrupt
+        return run(name, root)
+
+    monkeypatch.setattr(gallery, "run", interrupted)
+    with pytest.raises(SystemExit, match="interrupted; go on with --only end$"):
+        gallery.main(root=root)
+    assert list(rows(root)) == ["begin"]
+
+
 def test_the_readme_is_written_whole_or_not_at_all(root, monkeypatch):
     gallery.main(root=root)
     before = (root / "README.md").read_text()
