@@ -101,13 +101,13 @@ def main(
     plot.save(drawn_filters(model), run.folder / "filters.png")
     if not table:
         return run.finish(model, metrics, baselines, data=source, picture="confusion.png")
-    rows = {"logistic regression": {"accuracy": round(known, 4)}}
+    rows = {"logistic regression": {"error": round(1 - known, 4)}}
     for number, (streams, filters) in ARCHITECTURES.items():
         likely = (said if number == arch else trained(number)[1]).argmax(axis=1)
         average = evaluate.classes(y[test], likely, names).class_average
         name = f"{number}: {' + '.join(STREAMS[each][0] for each in streams)}, {filters} filters"
-        rows[name] = {"accuracy": round(average, 4)}
-    plot.save(plot.bars(rows, "class-average accuracy", source), run.folder / "networks.png")
+        rows[name] = {"error": round(1 - average, 4)}
+    plot.save(plot.bars(rows, "class-average error", source), run.folder / "networks.png")
     return run.finish(model, metrics, baselines, data=source, networks=rows, picture="networks.png")
 
 

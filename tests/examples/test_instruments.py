@@ -74,6 +74,8 @@ def test_the_table_has_all_eight_networks_and_the_baseline(solos, tmp_path):
         "7: 2-D + 1-D + spiral, 32 filters",
         "8: 2-D, 48 filters",
     ]
+    seventh = figures["networks"]["7: 2-D + 1-D + spiral, 32 filters"]["error"]
+    assert seventh == pytest.approx(1 - figures["metrics"]["class_average"])
     assert figures["picture"] == "networks.png"
     assert (tmp_path / "run/networks.png").exists()
 
