@@ -4,11 +4,11 @@ Lee, Park, Kim & Nam, "Sample-level deep convolutional neural networks for music
 raw waveforms", SMC 2017, where filters are made visible; on the lecture's slides "Music
 Auto-Tagging". As the authors' program does it, gradient ascent turns 729 samples of soft noise into
 the sound that excites a filter most. The spectra of these sounds, sorted by their peaks, show what
-a layer listens for. Beside them are those of the network before it was trained.
+a layer listens for. Beside them are those of the same network before it was trained.
 
     python examples/sample_filters.py
-    python examples/tagging.py --model sample_cnn --out tags
-    python examples/sample_filters.py --weights tags/best.safetensors
+    python examples/tagging.py --model sample_cnn --out runs/tags
+    python examples/sample_filters.py --weights runs/tags/best.safetensors
 """
 
 from pathlib import Path
@@ -17,19 +17,20 @@ from typing import Annotated
 import numpy as np
 
 import minicnn as mc
-from minicnn import audio, experiment, models, nn, ops, optim, plot
+from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import datasets, targets
 from minicnn.audio.augment import Apply, Compose, RandomCrop
 from minicnn.data import DataLoader
 
 RATE = models.sample_cnn.sample_rate
-LENGTH, LAYERS = 729, 6  # the sixth layer makes one frame of 3^6 samples
+LENGTH, LAYERS = 729, range(1, 7)  # of 3^6 samples the sixth layer makes one frame
+FREQUENCIES = np.fft.rfftfreq(LENGTH, 1 / RATE)
 
 
 def main(
     *,
-    weights: Annotated[Path | None, "of a sample_cnn that was trained already"] = None,
-    epochs: experiment.Epochs = 3,
+    weights: Annotated[Path | None, "of a sample_cnn that was trained before"] = None,
+    epochs: experiment.Epochs = 4,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -42,7 +43,7 @@ def main(
     """Train or read a network, find its sounds, draw; return the figures printed at the end."""
     run = experiment.begin("sample_filters", out, seed=seed, threads=threads, resume=resume)
     if weights is None:
-        size, seconds = (24, 5.0) if quick else (400, 10.0)
+        size, seconds = (32, 5.0) if quick else (300, 6.0)
         made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
         tracks = datasets.parts("tags", "tagged", (size, 0, 0), **made).train
         network = models.sample_cnn(classes=len(tracks.names), rng=seed).to(device)
@@ -51,46 +52,76 @@ def main(
         state = mc.load(weights)
         network = models.sample_cnn(classes=len(state["fc.bias"]), rng=seed).to(device)
         network.load_state_dict(state)
-    fresh = models.sample_cnn(rng=seed).to(device)
-    rows = {
-        name: [spectra(sounds(each.eval(), layer, seed)) for layer in range(1, LAYERS + 1)]
-        for name, each in (("trained", network), ("before training", fresh))
-    }
+    fresh = models.sample_cnn(classes=network.fc.out_features, rng=seed).to(device)
+    steps = 5 if quick else 18
+    heard = [
+        [spectra(sounds(each, layer, seed, steps)) for layer in LAYERS] for each in (network, fresh)
+    ]
 
 
-def learn(network, part, run, *, epochs, seed, resume):
-    """Train a network on tags, one window of each clip in each epoch."""
-    features = audio.track_features(network, part)
+def learn(network, tracks, folder, *, epochs, seed, resume):
+    """Train a network on tags: in each epoch on one window of each clip."""
+    features = audio.track_features(network, tracks)
     scale = features.statistics().standardise
-    truth = targets.tags(features.labels, part.names)
+    clips = list(zip(features, targets.tags(features.labels, tracks.names), strict=True))
+    changed = Compose(RandomCrop(network.input_shape[-1]), Apply(scale))
+    for name, module in network.named_modules():
+        if name.endswith("bn"):
+            module.momentum = 0.1  # the paper's 0.01 is for a hundred times as many steps
     mc.fit(
         network,
-        DataLoader(
-            list(zip(features, truth, strict=True)),
-            16,
-            shuffle=True,
-            transform=Compose(RandomCrop(network.input_shape[-1]), Apply(scale)),
-            rng=seed,
-        ),
+        DataLoader(clips, 16, shuffle=True, transform=changed, rng=seed),
         ops.binary_cross_entropy_with_logits,
         optim.Adam(network.parameters(), lr=1e-3),
         epochs=epochs,
         schedule=optim.cosine_decay(epochs, minimum=0.02),
-        checkpoint=run.folder,
+        checkpoint=folder,
         resume=resume,
     )
 
 
-def sounds(network, layer, seed, steps=20):
-    """Return for each filter of a layer the sound that excites it most, and how it is excited."""
+def sounds(network, layer, seed, steps):
+    """Return for each filter of a layer the sound that excites it most, shape (filters, 729)."""
+    for parameter in network.eval().parameters():
+        parameter.requires_grad = False  # only the sound changes
     below, last = network.layers[: layer - 1], network.layers[layer - 1]
     each = np.arange(last.conv.out_channels)
     x = np.random.default_rng(seed).uniform(-0.1, 0.1, (len(each), 1, LENGTH)).astype(np.float32)
     for _ in range(steps):
         x = mc.Tensor(x, requires_grad=True)
-        excited = ops.relu(last.bn(last.conv(below(x))))[each, each].mean()
+        excited = ops.relu(last.bn(last.conv(below(x))))[each, each].mean(axis=-1).sum()
         excited.backward()
-        # As the authors: steps of one size, however strong the gradient.
+        # As the authors have it: steps of one size, however steep the way up is.
         size = np.sqrt(np.mean(x.grad**2, axis=-1, keepdims=True))
-        x = x.data + 0.1 * x.grad / (size + 1e-9)
+        x = x.data + 0.1 * x.grad / np.maximum(size, 1e-9)
     return x[:, 0]
+
+
+def spectra(sounds):
+    """Return the level of each frequency against the loudest one [dB], sorted by where that is."""
+    found = np.abs(np.fft.rfft(sounds - sounds.mean(axis=1, keepdims=True)))
+    found /= found.max(axis=1, keepdims=True)
+    return 20 * np.log10(np.maximum(found[np.argsort(found.argmax(axis=1), kind="stable")], 1e-4))
+
+
+def draw(heard, path):
+    """Draw the spectra of all layers, above of the trained network, below of the fresh one."""
+    figure = plot.figure(12, 6)
+    rows = figure.subplots(2, len(LAYERS), sharey=True)
+    for name, row, layers in zip(("trained", "before training"), rows, heard, strict=True):
+        row[0].set_ylabel(f"{name}\nfrequency [kHz]")
+        for axes, layer, levels in zip(row, LAYERS, layers, strict=True):
+            extent = (0, len(levels), 0, RATE / 2000)
+            image = axes.imshow(
+                levels.T, origin="lower", aspect="auto", extent=extent, vmin=-30, cmap="magma"
+            )
+            axes.set_title(f"layer {layer}")
+    for axes in rows[1]:
+        axes.set_xlabel("filters, sorted")
+    figure.colorbar(image, ax=rows, label="level [dB]", aspect=40)
+    figure.suptitle("spectra of the sounds that excite the filters of SampleCNN most")
+    plot.save(figure, path)
+
+
+if __name__ == "__main__":
+    experiment.command_line(main)

@@ -52,7 +52,7 @@ def test_it_learns_the_tags_of_a_folder_and_draws_a_file_of_ones_own(folder, tmp
 @pytest.mark.parametrize(("model", "parameters"), [("fcn4", 1_094_000), ("sample_cnn", 1_839_000)])
 def test_the_other_networks_learn_from_the_same_folder(folder, tmp_path, model, parameters):
     figures = load("tagging").main(data=str(folder), model=model, epochs=1, out=tmp_path / "run")
-    assert figures["model"] == model
+    assert figures["tagger"] == model
     assert figures["parameters"] == pytest.approx(parameters, rel=0.01)
     assert 0 <= figures["metrics"]["roc_auc"] <= 1
 
