@@ -46,13 +46,33 @@ def spectrogram(
     times = np.arange(levels.shape[1]) * hop_length / sample_rate
     frequencies = np.arange(len(levels)) * sample_rate / n_fft
     shown = slice(max(int(fmin * n_fft / sample_rate), 1), int(fmax * n_fft / sample_rate) + 1)
-    axes.pcolormesh(
-        times, frequencies[shown], levels[shown],
-        vmin=levels.max() - RANGE, vmax=levels.max(), cmap="magma", rasterized=True,
+    over_time(
+        axes, times, frequencies[shown], levels[shown],
+        vmin=levels.max() - RANGE, vmax=levels.max(),
     )  # fmt: skip
-    octaves = 2.0 ** np.arange(np.ceil(np.log2(fmin / 62.5)), np.log2(fmax / 62.5) + 1e-9)
-    axes.set(yscale="log", ylim=(fmin, fmax), ylabel="frequency [Hz]")
-    axes.set_yticks(62.5 * octaves, [f"{hertz:g}" for hertz in 62.5 * octaves], minor=False)
+    axes.set_ylim(fmin, fmax)
+
+
+def over_time(
+    axes: Any, times: np.ndarray, frequencies: np.ndarray, values: np.ndarray, **style: Any
+) -> None:
+    """Draw a value for each frequency over time, frequencies in octaves.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+    times : array, shape (n,) [s]
+    frequencies : array, shape (f,) [Hz]
+        Above 0, and rising.
+    values : array, shape (f, n)
+    **style
+        Of `pcolormesh`, such as `vmin`.
+    """
+    axes.pcolormesh(times, frequencies, values, **{"cmap": "magma", "rasterized": True, **style})
+    lowest, highest = np.log2(frequencies[[0, -1]] / 62.5)
+    octaves = 62.5 * 2.0 ** np.arange(np.ceil(lowest), highest + 1e-9)
+    axes.set(yscale="log", ylim=(frequencies[0], frequencies[-1]), ylabel="frequency [Hz]")
+    axes.set_yticks(octaves, [f"{hertz:g}" for hertz in octaves], minor=False)
     axes.minorticks_off()
 
 
@@ -81,6 +101,48 @@ def below_spectrogram(
     axes[0].set_title(title)
     axes[-1].set(xlabel="time [s]", xlim=(0, len(samples) / sample_rate))
     return figure, *axes
+
+
+def pitch(
+    samples: np.ndarray,
+    sample_rate: float,
+    times: np.ndarray,
+    frequency: np.ndarray,
+    confidence: np.ndarray,
+    *,
+    threshold: float = 0.5,
+    truth: tuple[np.ndarray, np.ndarray] | None = None,
+    title: str = "",
+) -> Any:
+    """Return a figure of a melody over the spectrogram, and below how sure its finder was.
+
+    Parameters
+    ----------
+    samples : array of float, shape (n,)
+    sample_rate : float [Hz]
+    times : array, shape (m,) [s]
+        Those beyond the samples are not seen.
+    frequency : array, shape (m,) [Hz]
+    confidence : array, shape (m,)
+        From 0 to 1.
+    threshold : float
+        Pitches are drawn that are no less sure than this.
+    truth : (times [s], frequency [Hz]), optional
+        The true pitch, 0 where there is none.
+    title : str
+    """
+    figure, top, bottom = below_spectrogram(
+        samples, sample_rate, fmin=40, fmax=min(4000, sample_rate / 2), title=title
+    )
+    if truth is not None:
+        voiced = np.where(truth[1] > 0, truth[1], np.nan)
+        top.plot(truth[0], voiced, color="deepskyblue", linewidth=4, label="true")
+    top.plot(times, np.where(confidence >= threshold, frequency, np.nan), "white", label="found")
+    bottom.plot(times, confidence, linewidth=0.8)
+    bottom.axhline(threshold, color="gray", linestyle=":")
+    bottom.set(ylabel="confidence", ylim=(0, 1.05))
+    top.legend(loc="upper right")
+    return figure
 
 
 def tags_below_spectrogram(

@@ -265,6 +265,49 @@ def pieces(
         yield Prediction(middles / rate, values if decode is None else np.asarray(decode(values)))
 
 
+def predict_frames(
+    model: Network,
+    transformed: np.ndarray,
+    *,
+    scale: Callable | None = None,
+    activation: Callable | None = None,
+    window: int = 1000,
+) -> np.ndarray:
+    """Return what a network says of each frame of what its front end made of a sound before.
+
+    That is what `predict` returns of the sound itself, for networks that slide frame by frame:
+    those for onsets and for voices.
+
+    Parameters
+    ----------
+    model : Network
+    transformed : array, shape (C, F, T)
+        From `FrontEnd.transform`, such as an element of a `FeatureSet`.
+    scale, activation : callable, optional
+        As `pieces` takes them.
+    window : int [frames]
+        How many are computed at once.
+
+    Returns
+    -------
+    ndarray, shape (T, ...)
+
+    Raises
+    ------
+    TypeError
+        If the network takes no sound, or does not slide frame by frame.
+    """
+    front_end = FrontEnd.of(model)
+    if front_end.step != 1 or model.slide_hop != 1:
+        raise TypeError(f"predict_frames: {type(model).__name__} does not slide frame by frame")
+    network = _Network(model, model.slide, scale, activation, 1)
+    around = front_end.surrounded(transformed)[None]
+    more = front_end.length - 1
+    starts = range(0, transformed.shape[-1], window)
+    parts = (network(around[..., start : start + window + more]) for start in starts)
+    return np.concatenate([_rows(part, -1) for part in parts])
+
+
 def cut_for(model: Any, seconds: float = 10.0, *, window: int | None = None) -> dict[str, Any]:
     """Return how `pieces` cuts sounds for a network of the lecture, from what its class says.
 
