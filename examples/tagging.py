@@ -102,7 +102,7 @@ def main(
     plot.save(plot.curves(history), run.folder / "curves.png")
     pairs = zip(names, found.roc_auc_of_tags, baseline.roc_auc_of_tags, strict=True)
     rows = {tag: {model: a, BASELINE: b} for tag, a, b in pairs if tag not in found.skipped}
-    drawn = plot.bars(rows, "area under the ROC curve", f"test clips of {parts.test.name}")
+    drawn = plot.bars(rows, "area under the ROC curve", f"test: {parts.test.name}", start=0.5)
     plot.save(drawn, run.folder / "tags.png")
     song, spans = joined(parts.test[:4], rate) if file is None else (song, ())
     title = f"tags of {file or 'test clips, one after another'}"
