@@ -82,19 +82,33 @@ def learn(network, tracks, folder, *, epochs, seed, resume):
 
 def sounds(network, layer, seed, steps):
     """Return for each filter of a layer the sound that excites it most, shape (filters, 729)."""
-    for parameter in network.eval().parameters():
-        parameter.requires_grad = False  # only the sound changes
-    below, last = network.layers[: layer - 1], network.layers[layer - 1]
-    each = np.arange(last.conv.out_channels)
+    each = np.arange(network.layers[layer - 1].conv.out_channels)
     x = np.random.default_rng(seed).uniform(-0.1, 0.1, (len(each), 1, LENGTH)).astype(np.float32)
     for _ in range(steps):
         x = mc.Tensor(x, requires_grad=True)
-        excited = ops.relu(last.bn(last.conv(below(x))))[each, each].mean(axis=-1).sum()
-        excited.backward()
+        excited(network, layer, x)[each, each].mean(axis=-1).sum().backward()
         # As the authors have it: steps of one size, however steep the way up is.
         size = np.sqrt(np.mean(x.grad**2, axis=-1, keepdims=True))
         x = x.data + 0.1 * x.grad / np.maximum(size, 1e-9)
     return x[:, 0]
+
+
+def excited(network, layer, x):
+    """Return how sounds excite the filters of a layer (sounds, filters, frames).
+
+    As in the authors' program, each sound is normalised by its own statistics, not by those of
+    music. Otherwise what repeats itself in every frame, 7,350 times a second, would excite most.
+    """
+    for i, part in enumerate(network.layers[:layer], 1):
+        y = part.conv(x)
+        count, channels, frames = y.shape
+        y = y.reshape(1, count * channels, frames)
+        scale, shift = (np.tile(each.numpy(), count) for each in (part.bn.weight, part.bn.bias))
+        y = ops.batch_norm(y, weight=scale, bias=shift, training=True, eps=part.bn.eps)
+        x = ops.relu(y).reshape(count, channels, frames)
+        if 1 < i < layer:
+            x = part.pool(x)
+    return x
 
 
 def spectra(sounds):
