@@ -1,10 +1,10 @@
 """What does a network listen for that gets nothing but samples? The filters of SampleCNN.
 
 Lee, Park, Kim & Nam, "Sample-level deep convolutional neural networks for music auto-tagging using
-raw waveforms", SMC 2017, where filters are made visible; on the lecture's slides "Music
-Auto-Tagging". As the authors' program does it, gradient ascent turns 729 samples of soft noise into
-the sound that excites a filter most. The spectra of these sounds, sorted by their peaks, show what
-a layer listens for. Beside them are those of the same network before it was trained.
+raw waveforms", SMC 2017; on the lecture's slides "Music Auto-Tagging". As in the authors' program,
+gradient ascent turns 729 samples of soft noise into the sound that excites a filter most. The
+spectra of these sounds, sorted by their peaks, show what a layer listens for, beside those of the
+same network before it was trained.
 
     python examples/sample_filters.py
     python examples/tagging.py --model sample_cnn --out runs/tags
@@ -24,7 +24,8 @@ from minicnn.data import DataLoader
 
 RATE = models.sample_cnn.sample_rate
 LENGTH, LAYERS = 729, range(1, 7)  # of 3^6 samples the sixth layer makes one frame
-FREQUENCIES = np.fft.rfftfreq(LENGTH, 1 / RATE)
+LOW = 1000  # [Hz]: below it are most fundamentals of music
+HERTZ = np.fft.rfftfreq(LENGTH, 1 / RATE)
 
 
 def main(
@@ -50,13 +51,25 @@ def main(
         learn(network, tracks, run.folder, epochs=1 if quick else epochs, seed=seed, resume=resume)
     else:
         state = mc.load(weights)
-        network = models.sample_cnn(classes=len(state["fc.bias"]), rng=seed).to(device)
+        network = models.sample_cnn(classes=len(state.get("fc.bias", "?")), rng=seed).to(device)
         network.load_state_dict(state)
     fresh = models.sample_cnn(classes=network.fc.out_features, rng=seed).to(device)
-    steps = 5 if quick else 18
-    heard = [
-        [spectra(sounds(each, layer, seed, steps)) for layer in LAYERS] for each in (network, fresh)
-    ]
+
+    options = dict(seed=seed, steps=6 if quick else 18, most=32 if quick else None)
+    found = {
+        name: [spectra(sounds(each, layer, **options)) for layer in LAYERS]
+        for name, each in (("trained", network), ("before training", fresh))
+    }
+    peaks = {name: [HERTZ[x.argmax(axis=1)] for x in layers] for name, layers in found.items()}
+    draw(found, run.folder / "spectra.png")
+    low = [np.mean(np.concatenate(each[3:]) < LOW) for each in peaks.values()]
+    return run.finish(
+        network,
+        {"peaks_below_1000_hz": low[0]},
+        {"before training, peaks_below_1000_hz": low[1]},
+        median_peaks={name: [round(np.median(x)) for x in each] for name, each in peaks.items()},
+        picture="spectra.png",
+    )
 
 
 def learn(network, tracks, folder, *, epochs, seed, resume):
@@ -65,12 +78,9 @@ def learn(network, tracks, folder, *, epochs, seed, resume):
     scale = features.statistics().standardise
     clips = list(zip(features, targets.tags(features.labels, tracks.names), strict=True))
     changed = Compose(RandomCrop(network.input_shape[-1]), Apply(scale))
-    for name, module in network.named_modules():
-        if name.endswith("bn"):
-            module.momentum = 0.1  # the paper's 0.01 is for a hundred times as many steps
     mc.fit(
         network,
-        DataLoader(clips, 16, shuffle=True, transform=changed, rng=seed),
+        DataLoader(clips, 8, shuffle=True, transform=changed, rng=seed),
         ops.binary_cross_entropy_with_logits,
         optim.Adam(network.parameters(), lr=1e-3),
         epochs=epochs,
@@ -80,9 +90,11 @@ def learn(network, tracks, folder, *, epochs, seed, resume):
     )
 
 
-def sounds(network, layer, seed, steps):
-    """Return for each filter of a layer the sound that excites it most, shape (filters, 729)."""
-    each = np.arange(network.layers[layer - 1].conv.out_channels)
+def sounds(network, layer, seed, steps, most=None):
+    """Return the sounds that excite the filters of a layer most, shape (filters, 729)."""
+    for parameter in network.parameters():
+        parameter.requires_grad = False  # only the sounds change
+    each = np.arange(network.layers[layer - 1].conv.out_channels)[:most]
     x = np.random.default_rng(seed).uniform(-0.1, 0.1, (len(each), 1, LENGTH)).astype(np.float32)
     for _ in range(steps):
         x = mc.Tensor(x, requires_grad=True)
@@ -118,20 +130,17 @@ def spectra(sounds):
     return 20 * np.log10(np.maximum(found[np.argsort(found.argmax(axis=1), kind="stable")], 1e-4))
 
 
-def draw(heard, path):
-    """Draw the spectra of all layers, above of the trained network, below of the fresh one."""
+def draw(found, path):
+    """Draw the spectra of all layers, above of the trained network, below before its training."""
     figure = plot.figure(12, 6)
     rows = figure.subplots(2, len(LAYERS), sharey=True)
-    for name, row, layers in zip(("trained", "before training"), rows, heard, strict=True):
+    for (name, layers), row in zip(found.items(), rows, strict=True):
         row[0].set_ylabel(f"{name}\nfrequency [kHz]")
         for axes, layer, levels in zip(row, LAYERS, layers, strict=True):
             extent = (0, len(levels), 0, RATE / 2000)
-            image = axes.imshow(
-                levels.T, origin="lower", aspect="auto", extent=extent, vmin=-30, cmap="magma"
-            )
-            axes.set_title(f"layer {layer}")
-    for axes in rows[1]:
-        axes.set_xlabel("filters, sorted")
+            style = dict(origin="lower", aspect="auto", vmin=-30, vmax=0, cmap="magma")
+            image = axes.imshow(levels.T, extent=extent, **style)
+            axes.set(title=f"layer {layer}", xlabel="filters, by their peak")
     figure.colorbar(image, ax=rows, label="level [dB]", aspect=40)
     figure.suptitle("spectra of the sounds that excite the filters of SampleCNN most")
     plot.save(figure, path)

@@ -31,7 +31,7 @@ def test_the_sounds_excite_their_own_filters_more_than_others_and_more_than_nois
 def test_spectra_are_sorted_by_where_they_are_loudest():
     script = load("sample_filters")
     times = np.arange(729) / script.RATE
-    pitches = script.FREQUENCIES[[200, 10, 90]]
+    pitches = script.HERTZ[[200, 10, 90]]
     levels = script.spectra(5 + np.sin(2 * np.pi * pitches[:, None] * times))
     assert levels.shape == (3, 365)
     assert levels.argmax(axis=1).tolist() == [10, 90, 200]
