@@ -24,7 +24,6 @@ from minicnn.data import DataLoader
 
 RATE = models.sample_cnn.sample_rate
 LENGTH, LAYERS = 729, range(1, 7)  # of 3^6 samples the sixth layer makes one frame
-LOW = 1000  # [Hz]: below it are most fundamentals of music
 HERTZ = np.fft.rfftfreq(LENGTH, 1 / RATE)
 
 
@@ -44,7 +43,7 @@ def main(
     """Train or read a network, find its sounds, draw; return the figures printed at the end."""
     run = experiment.begin("sample_filters", out, seed=seed, threads=threads, resume=resume)
     if weights is None:
-        size, seconds = (32, 5.0) if quick else (300, 6.0)
+        size, seconds = (40, 3.0) if quick else (300, 6.0)
         made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
         tracks = datasets.parts("tags", "tagged", (size, 0, 0), **made).train
         network = models.sample_cnn(classes=len(tracks.names), rng=seed).to(device)
@@ -53,23 +52,19 @@ def main(
         state = mc.load(weights)
         network = models.sample_cnn(classes=len(state.get("fc.bias", "?")), rng=seed).to(device)
         network.load_state_dict(state)
-    fresh = models.sample_cnn(classes=network.fc.out_features, rng=seed).to(device)
+    fresh = models.sample_cnn(rng=seed)
 
-    options = dict(seed=seed, steps=6 if quick else 18, most=32 if quick else None)
+    options = dict(seed=seed, steps=15 if quick else 40, most=24 if quick else 128)
     found = {
         name: [spectra(sounds(each, layer, **options)) for layer in LAYERS]
-        for name, each in (("trained", network), ("before training", fresh))
+        for name, each in (("trained", network.to("cpu")), ("before training", fresh))
     }
     peaks = {name: [HERTZ[x.argmax(axis=1)] for x in layers] for name, layers in found.items()}
     draw(found, run.folder / "spectra.png")
-    low = [np.mean(np.concatenate(each[3:]) < LOW) for each in peaks.values()]
-    return run.finish(
-        network,
-        {"peaks_below_1000_hz": low[0]},
-        {"before training, peaks_below_1000_hz": low[1]},
-        median_peaks={name: [round(np.median(x)) for x in each] for name, each in peaks.items()},
-        picture="spectra.png",
-    )
+    medians = {name: [round(np.median(x)) for x in layers] for name, layers in peaks.items()}
+    low = [np.mean(np.concatenate(layers[3:]) < 1000) for layers in peaks.values()]
+    figures = {"peaks_below_1_khz": low[0]}, {"before training, peaks_below_1_khz": low[1]}
+    return run.finish(network, *figures, median_peaks=medians, picture="spectra.png")
 
 
 def learn(network, tracks, folder, *, epochs, seed, resume):
@@ -90,37 +85,39 @@ def learn(network, tracks, folder, *, epochs, seed, resume):
     )
 
 
-def sounds(network, layer, seed, steps, most=None):
+def sounds(network, layer, seed, steps, most):
     """Return the sounds that excite the filters of a layer most, shape (filters, 729)."""
     for parameter in network.parameters():
         parameter.requires_grad = False  # only the sounds change
-    each = np.arange(network.layers[layer - 1].conv.out_channels)[:most]
-    x = np.random.default_rng(seed).uniform(-0.1, 0.1, (len(each), 1, LENGTH)).astype(np.float32)
+    rng, each = np.random.default_rng(seed), np.arange(most)
+    x = rng.uniform(-1, 1, (most, 1, LENGTH)).astype(np.float32)
     for _ in range(steps):
-        x = mc.Tensor(x, requires_grad=True)
+        # From step to step the sound comes at another time, as frequencies and not moments count.
+        shift = rng.integers(LENGTH)
+        x = mc.Tensor(np.roll(x / x.std(axis=-1, keepdims=True), shift, -1), requires_grad=True)
         excited(network, layer, x)[each, each].mean(axis=-1).sum().backward()
         # As the authors have it: steps of one size, however steep the way up is.
-        size = np.sqrt(np.mean(x.grad**2, axis=-1, keepdims=True))
-        x = x.data + 0.1 * x.grad / np.maximum(size, 1e-9)
+        step = 0.15 * x.grad / (x.grad.std(axis=-1, keepdims=True) + 1e-9)
+        x = np.roll(x.data + step, -shift, -1)
     return x[:, 0]
 
 
 def excited(network, layer, x):
     """Return how sounds excite the filters of a layer (sounds, filters, frames).
 
-    As in the authors' program, each sound is normalised by its own statistics, not by those of
-    music. Otherwise what repeats itself in every frame, 7,350 times a second, would excite most.
+    As in the authors' program, a sound is normalised by its own statistics on its way. What is
+    constant is not counted: else the same in every frame, 7,350 times a second, would excite most.
     """
-    for i, part in enumerate(network.layers[:layer], 1):
+    for part in network.layers[: layer - 1]:
         y = part.conv(x)
         count, channels, frames = y.shape
         y = y.reshape(1, count * channels, frames)
         scale, shift = (np.tile(each.numpy(), count) for each in (part.bn.weight, part.bn.bias))
         y = ops.batch_norm(y, weight=scale, bias=shift, training=True, eps=part.bn.eps)
         x = ops.relu(y).reshape(count, channels, frames)
-        if 1 < i < layer:
-            x = part.pool(x)
-    return x
+        x = part.pool(x) if hasattr(part, "pool") else x
+    y = network.layers[layer - 1].conv(x)
+    return ops.relu(y - y.mean(axis=-1, keepdims=True))
 
 
 def spectra(sounds):
@@ -138,7 +135,7 @@ def draw(found, path):
         row[0].set_ylabel(f"{name}\nfrequency [kHz]")
         for axes, layer, levels in zip(row, LAYERS, layers, strict=True):
             extent = (0, len(levels), 0, RATE / 2000)
-            style = dict(origin="lower", aspect="auto", vmin=-30, vmax=0, cmap="magma")
+            style = dict(origin="lower", aspect="auto", vmin=-20, vmax=0, cmap="magma")
             image = axes.imshow(levels.T, extent=extent, **style)
             axes.set(title=f"layer {layer}", xlabel="filters, by their peak")
     figure.colorbar(image, ax=rows, label="level [dB]", aspect=40)
