@@ -43,18 +43,18 @@ def main(
     """Train or read a network, find its sounds, draw; return the figures printed at the end."""
     run = experiment.begin("sample_filters", out, seed=seed, threads=threads, resume=resume)
     if weights is None:
-        size, seconds = (40, 3.0) if quick else (300, 6.0)
+        size, seconds = (15, 3.0) if quick else (300, 6.0)
         made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
         tracks = datasets.parts("tags", "tagged", (size, 0, 0), **made).train
         network = models.sample_cnn(classes=len(tracks.names), rng=seed).to(device)
-        learn(network, tracks, run.folder, epochs=1 if quick else epochs, seed=seed, resume=resume)
+        learn(network, tracks, run.folder, epochs=2 if quick else epochs, seed=seed, resume=resume)
     else:
         state = mc.load(weights)
         network = models.sample_cnn(classes=len(state.get("fc.bias", "?")), rng=seed).to(device)
         network.load_state_dict(state)
     fresh = models.sample_cnn(rng=seed)
 
-    options = dict(seed=seed, steps=15 if quick else 40, most=24 if quick else 128)
+    options = dict(seed=seed, steps=15 if quick else 60, most=24 if quick else 128)
     found = {
         name: [spectra(sounds(each, layer, **options)) for layer in LAYERS]
         for name, each in (("trained", network.to("cpu")), ("before training", fresh))
@@ -62,7 +62,7 @@ def main(
     peaks = {name: [HERTZ[x.argmax(axis=1)] for x in layers] for name, layers in found.items()}
     draw(found, run.folder / "spectra.png")
     medians = {name: [round(np.median(x)) for x in layers] for name, layers in peaks.items()}
-    low = [np.mean(np.concatenate(layers[3:]) < 1000) for layers in peaks.values()]
+    low = [np.mean(np.concatenate(layers[1:]) < 1000) for layers in peaks.values()]
     figures = {"peaks_below_1_khz": low[0]}, {"before training, peaks_below_1_khz": low[1]}
     return run.finish(network, *figures, median_peaks=medians, picture="spectra.png")
 

@@ -38,7 +38,7 @@ MODELS = {
     "mel_cnn_1d": (models.mel_cnn_1d, {}, 60),
     "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 25),
     "fcn4": (FCN, dict(layers=((32, (2, 4)), (96, (4, 5)), (192, (3, 8)), (512, (4, 1)))), 20),
-    "sample_cnn": (models.sample_cnn, {}, 4),
+    "sample_cnn": (models.sample_cnn, {}, 3),
 }
 BASELINE = "logistic regression on MFCC"
 
@@ -60,10 +60,10 @@ def main(
     """Train, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("tagging", out, seed=seed, threads=threads, resume=resume)
     build, options, usual = MODELS[model]
-    epochs = epochs or (usual // 4 if quick else usual)
+    epochs = epochs or (usual // 2 if quick else usual)
     rate = build.sample_rate
     song = audio.sound.load(file, rate)[0] if file else None
-    sizes, seconds = ((64, 16, 48), 5.0) if quick else ((400, 80, 160), 10.0)
+    sizes, seconds = ((64, 12, 40), 4.0) if quick else ((600, 80, 160), 10.0)
     made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=rate, rng=seed)
     parts = datasets.parts("tags", "tagged", sizes, **made)
     names = parts.train.names
