@@ -190,7 +190,13 @@ def confusion(counts: Any, names: Sequence[str], title: str = "") -> Figure:
     return drawn
 
 
-def bars(rows: Mapping[str, Mapping[str, float]], label: str, title: str = "") -> Figure:
+def bars(
+    rows: Mapping[str, Mapping[str, float]],
+    label: str,
+    title: str = "",
+    *,
+    start: float | None = None,
+) -> Figure:
     """Draw numbers beside each other, such as scores of several methods for each tag.
 
     Parameters
@@ -200,6 +206,8 @@ def bars(rows: Mapping[str, Mapping[str, float]], label: str, title: str = "") -
     label : str
         What the numbers are.
     title : str
+    start : float, optional
+        Where the axis begins, such as where chance is; by default at 0, or below the least number.
     """
     methods = list(next(iter(rows.values())))
     drawn = figure(8, 1.2 + len(rows) * (0.12 + 0.16 * len(methods)))
@@ -211,9 +219,10 @@ def bars(rows: Mapping[str, Mapping[str, float]], label: str, title: str = "") -
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     axes.set(xlabel=label, title=title)
+    axes.set_xlim(left=start)
     axes.grid(axis="x", alpha=0.3)
-    if len(methods) > 1:
-        axes.legend(frameon=False)
+    if len(methods) > 1:  # below: inside it would cover bars
+        drawn.legend(loc="outside lower center", ncols=len(methods), frameon=False)
     return drawn
 
 

@@ -130,10 +130,11 @@ def test_a_confusion_has_counts_and_the_shares_of_each_row():
 
 def test_bars_are_as_long_as_the_numbers_first_rows_at_the_top():
     rows = {"oak": {"ours": 0.5, "theirs": 0.25}, "elm": {"ours": 1.0, "theirs": 0.0}}
-    (axes,) = plot.bars(rows, "accuracy", title="trees").axes
+    drawn = plot.bars(rows, "accuracy", title="trees")
+    (axes,), (legend,) = drawn.axes, drawn.legends
     widths = [[bar.get_width() for bar in each] for each in axes.containers]
     assert widths == [[0.5, 1.0], [0.25, 0.0]]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours", "theirs"]
+    assert [text.get_text() for text in legend.get_texts()] == ["ours", "theirs"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["oak", "elm"]
     low, high = axes.get_ylim()
     assert low > high
@@ -141,8 +142,12 @@ def test_bars_are_as_long_as_the_numbers_first_rows_at_the_top():
 
 
 def test_bars_of_one_method_need_no_legend():
-    (axes,) = plot.bars({"oak": {"ours": 0.5}}, "accuracy").axes
-    assert axes.get_legend() is None
+    assert not plot.bars({"oak": {"ours": 0.5}}, "accuracy").legends
+
+
+def test_bars_may_begin_where_chance_is():
+    (axes,) = plot.bars({"oak": {"ours": 0.75}}, "accuracy", start=0.5).axes
+    assert axes.get_xlim()[0] == 0.5
 
 
 def cells_of(axes):
