@@ -81,8 +81,6 @@ def main(
         epochs=min(epochs, 4) if quick else epochs,
         valid=DataLoader(valid, 32, transform=scale, rng=seed),
         metrics={"auc": lambda said, _: auc(1, valid.means(said))},
-        monitor="valid_auc",
-        mode="max",
         schedule=optim.cosine_decay(epochs, minimum=0.02),
         checkpoint=run.folder,
         resume=resume,
@@ -119,10 +117,8 @@ def who_plays(heard, names, table, n_listeners, seed):
     if table:
         found = listeners.read(table, [name for features in heard for name in features.names])
     else:
-        labels = [tags for features in heard for tags in features.labels]
-        tags = targets.multi_hot(
-            [[names.index(tag) for tag in some] for some in labels], len(names)
-        )
+        tags = [[names.index(tag) for tag in tags] for each in heard for tags in each.labels]
+        tags = targets.multi_hot(tags, len(names))
         # Taste has to decide more than popularity, which nobody knows of new songs.
         found = listeners.simulate(tags, n_listeners, taste=2.5, popularity=0.5, rng=seed).plays
     return [found[:, first:last] for first, last in itertools.pairwise(ends)]

@@ -347,5 +347,5 @@ def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
     before = after - 1
     after = np.minimum(after, len(at) - 1)
     nearest = np.where(times - at[before] <= at[after] - times, before, after)
-    near = np.abs(at[nearest] - times) <= step
+    near = np.abs(at[nearest] - times) <= step * (1 + 1e-6)  # times are rounded
     return [pitches[i] if ok else none for i, ok in zip(nearest, near, strict=True)]
