@@ -3,10 +3,9 @@
 Van den Oord, Dieleman & Schrauwen, "Deep content-based music recommendation", NIPS 2013. From who
 plays what come factors of listeners and songs, whose products say who likes what. A new song has no
 plays, so a network learns to hear its factors. By default songs are generated, and listeners, each
-with a taste for some tags of songs, are simulated; instruments and tempos of the new songs do not
-occur in training. AUC is how often listeners are offered a new song that they will play before one
-that they will not. Beside it: the paper's linear model of a bag of MFCC, and how popular similar
-songs are.
+with a taste for some tags, simulated; instruments and tempos of new songs do not occur in training.
+AUC is how often listeners are offered a new song that they will play before one that they will not.
+Beside it: the paper's linear model of a bag of MFCC, and how popular similar songs are.
 
     python examples/recommendation.py
     python examples/recommendation.py --data my/songs      # labels.csv with the columns file, tags
@@ -90,13 +89,13 @@ def main(
         said = [model(mc.Tensor(x).to(device)).numpy() for x, _ in batches]
     predicted = normalize(test.means(np.concatenate(said)))
 
-    bags = bags_of_mfcc(heard, 32 if quick else 256, seed)
+    bags = bags_of_mfcc(heard, 64 if quick else 512, seed)
+    # Of each baseline, what is best on validation songs offers the new ones.
     linear = [Ridge(alpha).fit(bags[0], directions[0]) for alpha in 10.0 ** np.arange(-3, 4)]
     popular, alike = np.log1p(played[0].sum(axis=0))[:, None], np.ones((len(known.listeners), 1))
-    similar = [KNeighborsRegressor(count).fit(bags[0], popular) for count in (5, 20, 80)]
+    similar = [KNeighborsRegressor(min(k, len(popular))).fit(bags[0], popular) for k in (5, 20, 80)]
 
     def best(fitted, *to):
-        """Return the AUC on new songs of what is best on validation songs."""
         both = [[auc(part, each.predict(bags[part]), *to) for part in (1, 2)] for each in fitted]
         return max(both)[1]
 
@@ -126,13 +125,10 @@ def who_plays(heard, names, table, n_listeners, seed):
 
 def bags_of_mfcc(heard, n_words, seed):
     """Return, as in the paper, how often typical sounds are heard in each song of each part."""
-
-    def mfcc(logarithms):
-        power = np.expm1(logarithms) / Recommender.compression.factor
-        found = librosa.feature.mfcc(S=librosa.power_to_db(power), n_mfcc=13)
-        return np.vstack([found, *(librosa.feature.delta(found, order=n) for n in (1, 2))]).T
-
-    frames = [[mfcc(x[0]) for x in features] for features in heard]
+    decibels = [[librosa.power_to_db(np.expm1(x[0])) for x in part] for part in heard]
+    mfcc = [[librosa.feature.mfcc(S=x, n_mfcc=13) for x in part] for part in decibels]
+    change = librosa.feature.delta
+    frames = [[np.vstack([x, change(x), change(x, order=2)]).T for x in part] for part in mfcc]
     kmeans = MiniBatchKMeans(n_words, batch_size=4096, n_init=1, random_state=seed)
     words = make_pipeline(StandardScaler(), kmeans).fit(np.concatenate(frames[0]))
     counts = [[np.bincount(words.predict(x), minlength=n_words) for x in part] for part in frames]
