@@ -39,7 +39,7 @@ EXCERPTS = dataclasses.replace(audio.FrontEnd.of(Recommender), length=131, step=
 
 def main(
     *,
-    epochs: experiment.Epochs = 20,
+    epochs: experiment.Epochs = 24,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -55,6 +55,7 @@ def main(
         raise ValueError("--plays is about the songs in --data, which is not given")
     run = experiment.begin("recommendation", out, seed=seed, threads=threads, resume=resume)
     sizes, n_listeners = ((96, 16, 32), 300) if quick else ((1200, 150, 300), 1000)
+    epochs = min(epochs, 8) if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=Recommender.sample_rate, rng=seed)
     parts = datasets.parts("tags", "tagged", sizes, seconds=4.0, **options)
     heard = [audio.track_features(EXCERPTS, part) for part in parts]
@@ -74,10 +75,10 @@ def main(
     valid, test = (heard[i].windows(directions[i]) for i in (1, 2))
     history = mc.fit(
         model,
-        DataLoader(songs, 32, shuffle=True, transform=crop, rng=seed),
+        DataLoader(songs, 16, shuffle=True, transform=crop, rng=seed),
         ops.mse_loss,
         optim.Adam(model.parameters(), lr=3e-4),
-        epochs=min(epochs, 4) if quick else epochs,
+        epochs=epochs,
         valid=DataLoader(valid, 32, transform=scale, rng=seed),
         metrics={"auc": lambda said, _: auc(1, valid.means(said))},
         schedule=optim.cosine_decay(epochs, minimum=0.02),
