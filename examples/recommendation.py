@@ -39,7 +39,7 @@ EXCERPTS = dataclasses.replace(audio.FrontEnd.of(Recommender), length=131, step=
 
 def main(
     *,
-    epochs: experiment.Epochs = 24,
+    epochs: experiment.Epochs = 8,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -54,10 +54,11 @@ def main(
     if plays and not data:
         raise ValueError("--plays is about the songs in --data, which is not given")
     run = experiment.begin("recommendation", out, seed=seed, threads=threads, resume=resume)
-    sizes, n_listeners = ((96, 16, 32), 300) if quick else ((1200, 150, 300), 1000)
-    epochs = min(epochs, 8) if quick else epochs
+    sizes, seconds, n_listeners = (1200, 150, 300), 4.0, 1000
+    if quick:
+        sizes, seconds, n_listeners, epochs = (64, 12, 24), 3.1, 300, min(epochs, 4)
     options = dict(data=data, soundfont=soundfont, sample_rate=Recommender.sample_rate, rng=seed)
-    parts = datasets.parts("tags", "tagged", sizes, seconds=4.0, **options)
+    parts = datasets.parts("tags", "tagged", sizes, seconds=seconds, **options)
     heard = [audio.track_features(EXCERPTS, part) for part in parts]
     played = who_plays(heard, parts.train.names, plays, n_listeners, seed)
     known = factorisation.factorise(played[0], FACTORS, rng=seed)
@@ -71,7 +72,7 @@ def main(
     model = models.recommender(factors=FACTORS, rng=seed).to(device)
     scale = augment.Apply(heard[0].statistics().standardise)
     crop = augment.Compose(augment.RandomCrop(EXCERPTS.length), scale)
-    songs = list(zip(heard[0], directions[0], strict=True))
+    songs = list(zip(heard[0], directions[0], strict=True)) * 3  # excerpts of each in an epoch
     valid, test = (heard[i].windows(directions[i]) for i in (1, 2))
     history = mc.fit(
         model,
