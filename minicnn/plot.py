@@ -229,7 +229,7 @@ def table(
     wrapped = [[textwrap.fill(text, width) for text in row] for row in rows]
     heights = [1 + max(text.count("\n") for text in row) for row in wrapped]
     drawn = figure(0.085 * width * len(columns), 0.6 + 0.22 * sum(heights))
-    axes = drawn.subplots()
+    axes: Any = drawn.subplots()
     axes.axis("off")
     axes.set_title(title, fontsize=10)
     grid = axes.table(
