@@ -117,6 +117,10 @@ class DataLoader:
         How many batches each worker prepares ahead.
     drop_last : bool
         Whether to leave out a last batch that is not full.
+    epoch_size : int, optional
+        How many samples an epoch has, by default all: each epoch goes on where the one before it
+        ended, so that all are seen equally often. For sets of which a part is enough between two
+        validations.
     rng : int, Generator or None
         The seed, or where it is drawn from.
 
@@ -141,12 +145,15 @@ class DataLoader:
         num_workers: int = 0,
         prefetch: int = 2,
         drop_last: bool = False,
+        epoch_size: int | None = None,
         rng: Any = None,
     ):
+        epoch_size = len(dataset) if epoch_size is None or not len(dataset) else epoch_size
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
             ("prefetch", prefetch, 1),
+            ("epoch_size", epoch_size, min(len(dataset), 1)),  # there may be no samples
         ):
             if not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(
@@ -154,7 +161,7 @@ class DataLoader:
                 )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.transform, self.num_workers, self.prefetch = transform, num_workers, prefetch
-        self.drop_last = drop_last
+        self.drop_last, self.epoch_size = drop_last, epoch_size
         seeded = isinstance(rng, (int, np.integer))
         self.seed = int(rng) if seeded else int(generator(rng).integers(2**63))
         if self.seed < 0:
@@ -164,18 +171,27 @@ class DataLoader:
         self._sent: tuple = (None, None)  # the dataset and transform that the workers have
 
     def __len__(self) -> int:
-        count = len(self.dataset) / self.batch_size
+        count = self.epoch_size / self.batch_size
         return math.floor(count) if self.drop_last else math.ceil(count)
 
     def __iter__(self) -> Iterator[tuple]:
         epoch, self.epoch = self.epoch, self.epoch + 1
-        order = np.arange(len(self.dataset))
-        if self.shuffle:
-            order = _stream(self.seed, epoch).permutation(order)
+        order = self._order(epoch)
         batches = (order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self)))
         if self.num_workers:
             return self._prefetched(batches, epoch)
         return (_fetch(self.dataset, self.transform, b, self.seed, epoch) for b in batches)
+
+    def _order(self, epoch):
+        """Return the samples of an epoch: a part of all passes over the data set, in a row."""
+        n, count = max(len(self.dataset), 1), self.epoch_size
+        first, start = divmod(epoch * count, n)
+        passes = range(first, first + -(-(start + count) // n))
+        orders = [
+            _stream(self.seed, each).permutation(n) if self.shuffle else np.arange(n)
+            for each in passes
+        ] or [np.arange(0)]
+        return np.concatenate(orders)[start : start + count]
 
     def state_dict(self) -> dict[str, int]:
         """Return the seed and the epoch, and the sizes that go with them."""
@@ -195,7 +211,11 @@ class DataLoader:
         self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
 
     def _sizes(self):
-        return {"batch_size": int(self.batch_size), "samples": len(self.dataset)}
+        return {
+            "batch_size": int(self.batch_size),
+            "samples": len(self.dataset),
+            "epoch_size": int(self.epoch_size),
+        }
 
     def close(self) -> None:
         """Stop the worker processes; the next epoch starts new ones."""

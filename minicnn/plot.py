@@ -116,6 +116,49 @@ def grid(
     return drawn
 
 
+def rows(
+    images: Mapping[str, Any],
+    columns: Sequence[str] | None = None,
+    *,
+    size: float = 1.05,
+    title: str = "",
+) -> Figure:
+    """Draw rows of images, such as the feature maps of several layers, or images and what counts.
+
+    Where a row has negative values, red is positive, blue negative, and white 0; otherwise black is
+    the largest. All of a row are on one scale.
+
+    Parameters
+    ----------
+    images : mapping from name to array, shape (N, H, W), or (N, H, W, 3) for colours in [0, 1]
+        The rows may have other sizes and numbers of images than each other.
+    columns : sequence of str, optional
+        What is above the first row.
+    size : float [inch]
+        How wide each image is.
+    title : str
+        Above all.
+    """
+    images = {name: np.asarray(row) for name, row in images.items()}
+    count = max(map(len, images.values()))
+    heights = [row.shape[1] / row.shape[2] for row in images.values()]
+    drawn = figure(count * size, sum(0.25 + size * height for height in heights) + 0.3)
+    places = drawn.subplots(len(images), count, squeeze=False, height_ratios=heights)
+    for axes, (name, row) in zip(places, images.items(), strict=True):
+        largest = np.abs(row).max() or 1
+        signed = dict(cmap="RdBu_r", vmin=-largest, vmax=largest)
+        style = signed if row.min() < 0 else dict(cmap="gray_r", vmin=0, vmax=largest)
+        for each, image in zip(axes, row, strict=False):
+            each.imshow(image, **({} if image.ndim == 3 else style))
+        for each in axes:
+            each.axis("off")
+        axes[0].set_title(name, loc="left", fontsize=9)
+    for axes, text in zip(places[0], columns or (), strict=False):
+        axes.set_title(text, fontsize=9)
+    drawn.suptitle(title, fontsize=10)
+    return drawn
+
+
 def confusion(counts: Any, names: Sequence[str], title: str = "") -> Figure:
     """Draw how often each class was taken for which.
 

@@ -67,6 +67,23 @@ def test_shuffling_gives_each_epoch_an_order_that_the_seed_decides():
     assert first[0] != first[1] != first[2]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_epochs_of_another_size_follow_one_another_through_all_samples(shuffle):
+    loader = DataLoader(samples(), 3, shuffle, epoch_size=4, rng=5)
+    assert len(loader) == 2
+    epochs = [[label for _, labels in loader for label in labels.tolist()] for _ in range(5)]
+    assert [len(epoch) for epoch in epochs] == [4] * 5
+    seen = [label for epoch in epochs for label in epoch]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    whole = DataLoader(samples(), 10, shuffle, rng=5)
+    assert seen == [label for _ in range(2) for _, labels in whole for label in labels.tolist()]
+
+
+def test_an_epoch_may_be_longer_than_the_data_set():
+    (_, labels), (_, more) = DataLoader(samples(), 15, epoch_size=25)
+    assert np.array_equal(np.append(labels, more), np.arange(25) % 10)
+
+
 def test_the_seed_comes_from_manual_seed_unless_it_is_given():
     mc.manual_seed(4)
     seed = DataLoader(samples()).seed
@@ -230,6 +247,7 @@ def test_workers_are_never_forked():
         (dict(num_workers=-1), "num_workers is -1; it must be a whole number >= 0"),
         (dict(rng=-1), "rng is -1; a seed is 0 or more"),
         (dict(prefetch=0.5), "prefetch is 0.5; it must be a whole number >= 1"),
+        (dict(epoch_size=0), "epoch_size is 0; it must be a whole number >= 1"),
     ],
 )
 def test_a_loader_checks_its_numbers(options, message):

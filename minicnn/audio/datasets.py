@@ -223,10 +223,11 @@ def load(source: str | os.PathLike, task: str, *, on_error: str = "raise") -> Da
 
 
 # What data sets call their parts.
-_PART_OF = {
-    "train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid",
-    "test": "test",
-}  # fmt: skip
+PARTS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
 
 
 class Parts(NamedTuple):
@@ -259,9 +260,9 @@ def parts(
     sizes : (int, int, int)
         How many clips are generated for each part.
     data : path or str, optional
-        The data set, see `load`. Its parts are called train or training, valid, validation or val,
-        and test. If it lacks the second or third, a tenth of its training part is drawn for each,
-        one track at least. Without a training part, that is all that is in neither of the others.
+        The data set, see `load`. If its tracks have no parts train, valid and test, by these names
+        or those of `PARTS`, the ones that it lacks are drawn from its training part, or from all
+        that is in none of them: a tenth each, one track at least.
     soundfont : sequence of str
         Banks that play what is generated, see `soundfont.corpus`: the first the training and
         validation parts, the last the test. By default the synthesised band plays it.
@@ -297,21 +298,26 @@ def parts(
 
 def _divided(dataset, rng):
     """Return the parts of a data set; those that it lacks are drawn."""
-    places: dict[str, list[int]] = {name: [] for name in (*Parts._fields, "")}
-    for i, track in enumerate(dataset):
-        places[_PART_OF.get((track.split or "").lower(), "")].append(i)
-    whole = np.array(places["train"] or places[""], int)
-    drawn = [name for name in ("valid", "test") if not places[name]]
+    names = {other: name for name, others in PARTS.items() for other in others}
+    part_of = [names.get((track.split or "").lower()) for track in dataset.tracks]
+    there = {
+        name: _some(dataset, [i for i, part in enumerate(part_of) if part == name])
+        for name in PARTS
+        if name in part_of
+    }
+    # What is in another part, such as that of the test, must not be learned from.
+    rest = _some(dataset, [i for i, part in enumerate(part_of) if part is None])
+    whole = there.pop("train", rest)
+    drawn = [name for name in ("valid", "test") if name not in there]
     tenth = max(len(whole) // 10, 1)
     if len(whole) <= tenth * len(drawn):
         raise ValueError(
             f"{dataset.name}: {len(whole)} tracks are too few for {len(drawn) + 1} parts"
         )
-    order = rng.permutation(whole)
+    order = rng.permutation(len(whole))
     for i, name in enumerate(drawn):
-        places[name] = sorted(order[i * tenth : (i + 1) * tenth])
-    places["train"] = sorted(order[len(drawn) * tenth :])
-    return Parts(*(_some(dataset, places[name]) for name in Parts._fields))
+        there[name] = _some(whole, sorted(order[i * tenth : (i + 1) * tenth]))
+    return Parts(train=_some(whole, sorted(order[len(drawn) * tenth :])), **there)
 
 
 def _some(dataset, indices):
@@ -347,5 +353,5 @@ def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
     before = after - 1
     after = np.minimum(after, len(at) - 1)
     nearest = np.where(times - at[before] <= at[after] - times, before, after)
-    near = np.abs(at[nearest] - times) <= step * (1 + 1e-6)  # times are rounded
+    near = np.abs(at[nearest] - times) <= step * (1 + 1e-9)  # steps are rounded
     return [pitches[i] if ok else none for i, ok in zip(nearest, near, strict=True)]

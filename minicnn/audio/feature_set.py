@@ -6,13 +6,14 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from tqdm import tqdm
 
 from minicnn.audio.front_end import FrontEnd
 from minicnn.data import worker_pool
+from minicnn.kernels.threads import get_num_threads, set_num_threads
 
 _ENOUGH = 8  # tracks for each process; for fewer it does not pay to start one
 
@@ -78,6 +79,48 @@ class FeatureSet(Sequence[np.ndarray]):
     def times(self, index: int) -> np.ndarray:
         """Return the time of each window of a recording, shape (n_windows,) [s]."""
         return self.front_end.window_times(self[index].shape[-1])
+
+    def pieces(
+        self, targets: Sequence[Any], length: int, around: int = 0
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return recordings cut into pieces of one length, for networks that slide along them.
+
+        Augmentations take such pieces; with `augment.RandomCrop` each epoch has other parts of
+        them. Beyond a recording is what windows see there, and the target is 0.
+
+        Parameters
+        ----------
+        targets : sequence, one array of shape (..., T) for each recording
+            What its frames are to be answered with.
+        length : int [frames]
+            Of a piece.
+        around : int [frames]
+            What each piece has more before it and behind it, so that pieces overlap.
+
+        Returns
+        -------
+        list of (array, shape (C, [F,] length + 2 around), and array, shape (..., the same))
+
+        Raises
+        ------
+        ValueError
+            If there are not as many targets as recordings, or values as frames.
+        """
+        if len(targets) != len(self):
+            raise ValueError(f"pieces: there are {len(targets)} targets for {len(self)} files")
+        found = []
+        for x, target, name in zip(self, map(np.asarray, targets), self.names, strict=True):
+            if target.shape[-1:] != x.shape[-1:]:
+                raise ValueError(
+                    f"pieces: the target of {name!r} is {target.shape} for {x.shape[-1]} frames"
+                )
+            sides = around, around + -x.shape[-1] % length
+            x = self.front_end.extended(x, *sides)
+            target = np.pad(target, [(0, 0)] * (target.ndim - 1) + [sides])
+            for start in range(0, x.shape[-1] - 2 * around, length):
+                part = slice(start, start + length + 2 * around)
+                found.append((x[..., part], target[..., part]))
+        return found
 
     def windows(
         self, targets: Sequence[Any] | None = None, *, per_window: bool = False
@@ -213,21 +256,24 @@ class TrackFeatures(FeatureSet):
         return self.arrays[index]
 
 
+@overload
 def track_features(
-    model: Any,
-    tracks: Sequence[Any],
-    *,
-    workers: int | None = None,
-    progress: bool = True,
-) -> TrackFeatures:
+    model: list | tuple, tracks: Sequence[Any], *, workers: int | None = ..., progress: bool = ...
+) -> list[TrackFeatures]: ...
+@overload
+def track_features(
+    model: Any, tracks: Sequence[Any], *, workers: int | None = ..., progress: bool = ...
+) -> TrackFeatures: ...
+def track_features(model, tracks, *, workers=None, progress=True):
     """Compute the features of tracks, and keep them in memory with their labels.
 
     For what does not fit into memory there is `folder_features`.
 
     Parameters
     ----------
-    model : Network or FrontEnd
-        See `FrontEnd.of`.
+    model : Network or FrontEnd, or a list of them
+        See `FrontEnd.of`. For several, such as a network and what it is compared with, a track is
+        read, or generated, once for each sampling rate.
     tracks : sequence of tracks
         Such as a `datasets.Dataset`.
     workers : int, optional
@@ -240,7 +286,7 @@ def track_features(
 
     Returns
     -------
-    TrackFeatures
+    TrackFeatures, or a list of them
 
     Raises
     ------
@@ -251,10 +297,11 @@ def track_features(
     RuntimeError
         If a worker process dies, or none starts, as in a script that does not guard its start.
     """
-    front_end = FrontEnd.of(model)
+    several = isinstance(model, (list, tuple))
+    front_ends = [FrontEnd.of(each) for each in (model if several else [model])]
     if workers is not None and workers < 0:
         raise ValueError(f"track_features: workers is {workers}; it must be 0 or more")
-    compute = functools.partial(_features, front_end)
+    compute = functools.partial(_features, front_ends)
     if workers is None:
         workers = min(os.cpu_count() or 1, len(tracks) // _ENOUGH)
     bar = functools.partial(
@@ -263,9 +310,27 @@ def track_features(
     if workers > 1:
         found = _in_processes(compute, tracks, workers, bar)
     else:
-        found = list(bar(map(compute, tracks)))
-    arrays, labels = (tuple(each) for each in zip(*found, strict=True)) if found else ((), ())
-    return TrackFeatures(front_end, tuple(track.name for track in tracks), arrays, labels)
+        found = _here(compute, tracks, bar)
+    names = tuple(track.name for track in tracks)
+    labels = tuple(label for _, label in found)
+    sets = [
+        TrackFeatures(front_end, names, tuple(arrays[i] for arrays, _ in found), labels)
+        for i, front_end in enumerate(front_ends)
+    ]
+    return sets if several else sets[0]
+
+
+def _here(compute, tracks, bar):
+    """Return what this process computes of tracks: in one thread, as others would.
+
+    Matrix products of several threads are rounded in another way.
+    """
+    threads = get_num_threads()
+    set_num_threads(1)
+    try:
+        return list(bar(map(compute, tracks)))
+    finally:
+        set_num_threads(threads)
 
 
 def _in_processes(compute, tracks, workers, bar):
@@ -282,7 +347,8 @@ def _in_processes(compute, tracks, workers, bar):
             ) from error
 
 
-def _features(front_end, track):
-    """Return the features of a track, and its label."""
-    samples, label = track.load(front_end.sample_rate)
-    return front_end.transform(front_end.lengthened(samples)), label
+def _features(front_ends, track):
+    """Return the features of a track under each front end, and its label."""
+    loaded = {rate: track.load(rate) for rate in {each.sample_rate for each in front_ends}}
+    arrays = [each.transform(each.lengthened(loaded[each.sample_rate][0])) for each in front_ends]
+    return arrays, loaded[front_ends[0].sample_rate][1]

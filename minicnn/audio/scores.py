@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -82,6 +83,11 @@ class MelodyScores:
     overall_accuracy: float
     voicing_recall: float
     voicing_false_alarm: float
+
+    @classmethod
+    def mean(cls, each: Iterable[MelodyScores]) -> MelodyScores:
+        """Return the means over several recordings, one at least, as papers report them."""
+        return cls(*np.mean([astuple(scores) for scores in each], axis=0).tolist())
 
 
 @dataclass(frozen=True)

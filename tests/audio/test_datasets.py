@@ -256,6 +256,25 @@ def test_what_is_asked_for_must_exist(folder):
         datasets.load(folder, "onsets", on_error="ignore")
 
 
+def divided(folder, **splits):
+    """Return the parts of tracks that belong to these splits, and of how many that say none."""
+    rows = ["file,label,split"]
+    for split, count in splits.items():
+        named = "" if split == "none" else split
+        rows += [f"{split}{i}.wav,{'flute' if i % 2 else 'horn'},{named}" for i in range(count)]
+    for row in rows[1:]:
+        soundfile.write(folder / row.partition(",")[0], np.zeros(80), 8000)
+    write(folder, "\n".join(rows))
+    return datasets.parts("classes", "instruments", (1, 1, 1), data=folder, rng=0)
+
+
+def test_parts_may_have_other_names(tmp_path):
+    parts = divided(tmp_path, training=3, Validation=2, eval=4)
+    assert [{track.split for track in part} for part in parts] == [
+        {"training"}, {"Validation"}, {"eval"},
+    ]  # fmt: skip
+
+
 def some_tracks(folder, splits):
     """Write a table of as many tracks as there are splits, each of a class of its own."""
     rows = []

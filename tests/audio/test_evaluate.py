@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minicnn.audio import evaluate
 from minicnn.audio.evaluate import Matches
+from minicnn.audio.scores import MelodyScores
 
 mir_eval = pytest.importorskip("mir_eval")
 
@@ -96,6 +97,15 @@ def test_melody_is_what_a_hand_counts():
     assert scores.overall_accuracy == pytest.approx(4 / 8)
     assert scores.voicing_recall == pytest.approx(3 / 5)
     assert scores.voicing_false_alarm == pytest.approx(1 / 3)
+
+
+def test_recordings_count_alike_in_the_mean_of_melody_scores():
+    times, right = np.arange(10) / 100, np.full(10, 440.0)
+    half = np.where(times < 0.05, 440.0, 220.0)
+    each = [evaluate.melody(times, right, times, found) for found in (right, half)]
+    mean = MelodyScores.mean(iter(each))
+    assert mean.raw_pitch_accuracy == pytest.approx(0.75)
+    assert mean.raw_chroma_accuracy == 1
 
 
 def test_a_melody_is_scored_at_50_and_25_and_10_cents():
