@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
-from minicnn.audio import augment, datasets, evaluate, factorisation, listeners, targets
+from minicnn.audio import augment, datasets, evaluate, factorisation, listeners, targets, windows
 from minicnn.data import DataLoader
 from minicnn.models.recommender import Recommender
 
@@ -70,26 +70,24 @@ def main(
         return evaluate.recommendation(played[part], to, songs).auc
 
     model = models.recommender(factors=FACTORS, rng=seed).to(device)
-    scale = augment.Apply(heard[0].statistics().standardise)
-    crop = augment.Compose(augment.RandomCrop(EXCERPTS.length), scale)
+    scale = heard[0].statistics().standardise
+    crop = augment.Compose(augment.RandomCrop(EXCERPTS.length), augment.Apply(scale))
     songs = list(zip(heard[0], directions[0], strict=True)) * 3  # excerpts of each in an epoch
-    valid, test = (heard[i].windows(directions[i]) for i in (1, 2))
+    valid = heard[1].windows(directions[1])
     history = mc.fit(
         model,
         DataLoader(songs, 16, shuffle=True, transform=crop, rng=seed),
         ops.mse_loss,
         optim.Adam(model.parameters(), lr=3e-4),
         epochs=epochs,
-        valid=DataLoader(valid, 32, transform=scale, rng=seed),
+        valid=DataLoader(valid, 32, transform=augment.Apply(scale), rng=seed),
         metrics={"auc": lambda said, _: auc(1, valid.means(said))},
         schedule=optim.cosine_decay(epochs, minimum=0.02),
         checkpoint=run.folder,
         resume=resume,
     )
-    with mc.no_grad():
-        batches = DataLoader(test, 32, transform=scale, rng=seed)
-        said = [model(mc.Tensor(x).to(device)).numpy() for x, _ in batches]
-    predicted = normalize(test.means(np.concatenate(said)))
+    said = windows.predict_features(model, heard[2], scale=scale)
+    predicted = normalize([each.pool() for each in said])
 
     bags = bags_of_mfcc(heard, 64 if quick else 512, seed)
     # Of each baseline, what is best on validation songs offers the new ones.
@@ -118,8 +116,7 @@ def who_plays(heard, names, table, n_listeners, seed):
     if table:
         found = listeners.read(table, [name for features in heard for name in features.names])
     else:
-        tags = [[names.index(tag) for tag in tags] for each in heard for tags in each.labels]
-        tags = targets.multi_hot(tags, len(names))
+        tags = targets.tags([label for each in heard for label in each.labels], names)
         # Taste has to decide more than popularity, which nobody knows of new songs.
         found = listeners.simulate(tags, n_listeners, taste=2.5, popularity=0.5, rng=seed).plays
     return [found[:, first:last] for first, last in itertools.pairwise(ends)]
