@@ -238,7 +238,7 @@ def points(
     Parameters
     ----------
     places : mapping from title to array, shape (N, 2)
-        One picture for each, side by side.
+        One picture for each, side by side, on the same axes.
     classes : sequence of N str
     label : str
         What the axes are; their numbers are not drawn.
@@ -249,7 +249,7 @@ def points(
     groups = {name: f"C{i}" for i, name in enumerate(common)}
     of = np.array([name if name in groups else "others" for name in classes])
     drawn = figure(1.2 + 4.4 * len(places), 4.4)
-    sides = np.atleast_1d(drawn.subplots(1, len(places)))
+    sides = np.atleast_1d(drawn.subplots(1, len(places), sharex=True, sharey=True))
     for axes, (title, place) in zip(sides, places.items(), strict=True):
         for name, colour in {"others": "lightgray", **groups}.items():
             if (of == name).any():
@@ -285,12 +285,12 @@ def table(
     wrapped = [[textwrap.fill(text, width) for text in row] for row in rows]
     heights = [1 + max(text.count("\n") for text in row) for row in wrapped]
     drawn = figure(0.085 * width * len(columns), 0.6 + 0.22 * sum(heights))
-    axes = drawn.subplots()
+    axes: Any = drawn.subplots()
     axes.axis("off")
     axes.set_title(title, fontsize=10)
     grid = axes.table(
         wrapped,
-        [[(1 - 0.5 * each, 1, 1 - 0.5 * each) for each in row] for row in shades],
+        [[(1 - 0.4 * each, 1 - 0.1 * each, 1 - 0.4 * each) for each in row] for row in shades],
         colLabels=columns,
         cellLoc="left",
         bbox=[0, 0, 1, 1],

@@ -162,6 +162,7 @@ def test_points_have_the_colours_of_their_classes_and_few_of_them_are_gray(tmp_p
     left, right = drawn.axes
     assert (left.get_title(), right.get_title()) == ("left", "right")
     assert left.get_xlabel() == "factor"
+    assert left.get_xlim() == right.get_xlim()
     groups = {each.get_label(): each.get_offsets().tolist() for each in right.collections}
     assert groups == {
         "jazz": (-places[:3]).tolist(),
@@ -185,7 +186,7 @@ def test_a_table_has_its_texts_in_shades_of_green(tmp_path):
         (2, 0): "another", (2, 1): "",
     }  # fmt: skip
     cells = axes.tables[0].get_celld()
-    assert [cells[1, i].get_facecolor() for i in (0, 1)] == [(1, 1, 1, 1), (0.5, 1, 0.5, 1)]
+    assert [cells[1, i].get_facecolor() for i in (0, 1)] == [(1, 1, 1, 1), (0.6, 0.9, 0.6, 1)]
     assert cells[1, 0].get_height() > cells[2, 0].get_height()
     plot.save(drawn, tmp_path / "table.png")
     plain = plot.table(rows, ["new", "known"])

@@ -280,6 +280,7 @@ def track_features(model, tracks, *, workers=None, progress=True):
         How many processes read or generate them; by default as many as there are cores, if there
         are tracks enough. They are started afresh (not forked), so a script must guard its start
         with `if __name__ == "__main__":`. With 0 or 1 all is done in this process.
+        Features differ by rounding only.
     progress : bool
         Whether to show a bar.
 

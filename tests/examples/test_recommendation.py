@@ -36,14 +36,15 @@ def test_the_quick_run_offers_new_songs_better_than_by_chance(quick):
 def songs(tmp_path):
     """Return a folder of 24 songs, which are low or high, and from 1 to 4 s long."""
     rng = np.random.default_rng(0)
-    rows = ["file,tags"]
+    rows = ["file,tags,split"]
     for i in range(24):
         seconds, high = 1 + i % 4, i % 2
         times = np.arange(int(8000 * seconds)) / 8000
         hertz = rng.uniform(1500, 2500) if high else rng.uniform(100, 300)
         samples = 0.3 * np.sin(2 * np.pi * hertz * times) + rng.normal(0, 0.01, len(times))
         soundfile.write(tmp_path / f"{i}.wav", samples, 8000)
-        rows.append(f"{i}.wav,{'high' if high else 'low'};{'long' if seconds > 2 else 'short'}")
+        tags = f"{'high' if high else 'low'};{'long' if seconds > 2 else 'short'}"
+        rows.append(f"{i}.wav,{tags},{'test' if i < 6 else 'valid' if i < 10 else 'train'}")
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     return tmp_path
 
