@@ -118,7 +118,7 @@ def score(saliences, truths, threshold, step=1):
 def judge(known_saliences, new_saliences, known, new):
     """Return the threshold that is best on validation data, and how the test goes with it."""
     true = truth(known)
-    levels = np.arange(0.05, 1, 0.05)
+    levels = 1 / (1 + np.exp(-np.arange(-4, 4, 0.25)))  # close together near 0 and near 1
     best = max(levels, key=lambda level: score(known_saliences, true, level, step=5).accuracy)
     return best, score(new_saliences, truth(new), best)
 
@@ -133,10 +133,11 @@ def draw(features, saliences, threshold, path):
     audio.plot.over_time(top, times, hertz, x[1])
     audio.plot.over_time(middle, times, hertz, salience, vmin=0, vmax=1)
     audio.plot.over_time(bottom, times, hertz, targets.salience(true, BINS))
-    for pitches, color, name in ((true, "white", "true"), (found, "C0", "found")):
+    marks = (true, "deepskyblue", 5, "true"), (found, "white", 2, "found")
+    for pitches, color, size, name in marks:
         at = np.repeat(times, [len(some) for some in pitches])
-        top.plot(at, np.concatenate(pitches), ".", color=color, markersize=2, label=name)
-    top.legend(loc="upper right", markerscale=4)
+        top.plot(at, np.concatenate(pitches), ".", color=color, markersize=size, label=name)
+    top.legend(loc="upper right", markerscale=3, facecolor="gray")
     top.set(title="constant-Q of a test clip, with true and found pitches")
     middle.set(title="salience that the network found")
     bottom.set(title="salience of the true pitches", xlabel="time [s]")

@@ -140,5 +140,5 @@ def pitch(
     bottom.plot(times, confidence, linewidth=0.8)
     bottom.axhline(threshold, color="gray", linestyle=":")
     bottom.set(ylabel="confidence", ylim=(0, 1.05))
-    top.legend(loc="upper right")
+    top.legend(loc="upper right", facecolor="gray")
     return figure
