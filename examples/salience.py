@@ -58,7 +58,7 @@ def main(
     def batches(features, **options):
         saliences = (targets.salience(pitches, BINS) for pitches in truth(features))
         cut = [patches.windows(salience[None])[:, 0] for salience in saliences]
-        return DataLoader(features.windows(cut, per_window=True), 8, rng=seed, **options)
+        return DataLoader(features.windows(cut, per_window=True), 4, rng=seed, **options)
 
     history = mc.fit(
         model,
