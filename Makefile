@@ -1,10 +1,13 @@
 # Each target makes its own virtual environment; `make run PYTHON=python3.12` chooses another Python.
 PYTHON ?= python3
 
-.PHONY: run test test-slow test-training bench lint clean
+.PHONY: run gallery test test-slow test-training bench lint clean
 
 run: .venv/examples
 	.venv/bin/python examples/lenet5.py
+
+gallery: .venv/examples
+	.venv/bin/python examples/gallery.py
 
 test: .venv/test
 	.venv/bin/python -m pytest -m "not slow and not training"

@@ -18,7 +18,7 @@ if "editable_wheel" not in sys.argv:
 
 audio = ["librosa>=0.11", "soundfile>=0.13", "soxr>=0.5", "mir_eval>=0.8", "scikit-learn>=1.5"]
 # Everything that an example may need; pytest and hypothesis are all that tests need more.
-examples = [*audio, "matplotlib>=3.9", "tyro>=1.0"]
+examples = [*audio, "matplotlib>=3.9", "pillow>=10", "tyro>=1.0"]
 
 setup(
     name="minicnn",

@@ -108,7 +108,7 @@ def _parse(arguments):
     add("--seconds", type=float, help="stop a case after this time (default: 10, layers 1)")
     add("--size", choices=("full", "toy"), default="full", help="toy: all cases in a few seconds")
     add("--only", default="", metavar="TEXT", help="only cases with this in their name")
-    add("--without", metavar="TEXT", help="no cases with this in name and work; the table says so")
+    add("--without", nargs="+", metavar="TEXT", help="no cases with all of these in name and work")
     add("--compile", action="store_true", help="models: torch.compile too, minutes for each")
     add("--tuned", action="store_true", help="models: once more against tuned PyTorch")
     add("--in-tuned-process", action="store_true", help=argparse.SUPPRESS)
@@ -131,7 +131,7 @@ def _tuned_arguments(options):
     arguments = ["models", "--in-tuned-process", "--size", options.size, "--only", options.only]
     arguments += ["--repeats", str(options.repeats), "--threads", *map(str, options.threads)]
     if options.without is not None:
-        arguments += ["--without", options.without]
+        arguments += ["--without", *options.without]
     return arguments + ([] if options.seconds is None else ["--seconds", str(options.seconds)])
 
 
@@ -144,12 +144,17 @@ def _cases(options):
         for case in importlib.import_module(f"benchmarks.{topic}").cases(
             options.size, **special.get(topic, {})
         )
-        if options.only.lower() in case.name.lower()
-        and not (options.without and options.without.lower() in f"{case.name}, {case.work}".lower())
+        if options.only.lower() in case.name.lower() and not _left_out(case, options.without)
     ]
     if not cases:
         sys.exit(f"benchmarks: no case of {', '.join(options.topics)} is named {options.only!r}")
     return cases
+
+
+def _left_out(case, texts):
+    """Return whether there are texts, and all of them are in the name and the work of a case."""
+    described = f"{case.name}, {case.work}".lower()
+    return bool(texts) and all(text.lower() in described for text in texts)
 
 
 if __name__ == "__main__":

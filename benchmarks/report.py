@@ -59,7 +59,7 @@ def heading(report: Mapping[str, Any], title: str) -> list[str]:
     facts += [f"{computer['memory'] / 2**30:.0f} GiB"] if computer["memory"] else []
     facts += [*computer["blas"], *(" ".join(pair) for pair in report["versions"].items())]
     facts += [f"commit {report['commit']}"] if report["commit"] else []
-    facts += [f"without {report['without']!r}"] if report.get("without") else []
+    facts += [f"without {', '.join(report['without'])}"] if report.get("without") else []
     return [f"# {title}, {report['size']} size, {report['date']}", "", ", ".join(facts)]
 
 

@@ -10,6 +10,8 @@ music is generated; instruments and tempos of the test do not occur in training.
     python examples/onset.py --soundfont TimGM6mb FluidR3_GM
 """
 
+import itertools
+
 import librosa
 import numpy as np
 
@@ -17,11 +19,13 @@ import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import datasets, evaluate, targets
 from minicnn.audio.augment import Apply
+from minicnn.audio.scores import Matches
 from minicnn.data import DataLoader
 from minicnn.models.onset_cnn import OnsetCNN
 
-RATE, FRAME_RATE = OnsetCNN.sample_rate, OnsetCNN.sample_rate / OnsetCNN.hop_length
+RATE, HOP = OnsetCNN.sample_rate, OnsetCNN.hop_length
 WINDOW = 0.025  # how far from a true onset one may be [s]
+THRESHOLDS, DELAYS = np.geomspace(0.01, 2, 24), np.arange(-0.02, 0.021, 0.01)  # delays in [s]
 
 
 def main(
@@ -38,49 +42,49 @@ def main(
 ) -> dict:
     """Train, choose the threshold, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("onset", out, seed=seed, threads=threads, resume=resume)
-    sizes, seconds = ((8, 2, 3), 5.0) if quick else ((120, 20, 40), 10.0)
+    sizes, seconds = ((16, 4, 8), 5.0) if quick else ((120, 20, 40), 10.0)
     options = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("onsets", "polyphony", sizes, **options)
 
     model = models.onset_cnn(rng=seed).to(device)
     heard = [audio.track_features(model, part) for part in (train, valid)]
     scale = heard[0].statistics().standardise
-    loaders = [
+    batches, unseen = (
         DataLoader(
             features.windows(frame_targets(features), per_window=True),
-            256,
+            64 if quick else 256,
             shuffle=features is heard[0],
             transform=Apply(scale),
             rng=seed,
         )
         for features in heard
-    ]
+    )
     history = mc.fit(
         model,
-        loaders[0],
+        batches,
         loss,
         optim.Adam(model.parameters(), lr=2e-3),
-        epochs=min(epochs, 2) if quick else epochs,
-        valid=loaders[1],
+        epochs=epochs,
+        valid=unseen,
         schedule=optim.cosine_decay(epochs, minimum=0.02),
         checkpoint=run.folder,
         resume=resume,
     )
 
-    def activations(samples):
-        found = audio.windows.predict(model, samples, RATE, scale=scale, activation=ops.sigmoid)
-        return found.values[:, 0]
-
-    threshold, found = judge(activations, picked, valid, test)
-    _, baseline = judge(flux, picked_flux, valid, test)
+    known, new = (
+        [(network(model, scale, samples), flux(samples), truth) for samples, truth in loaded]
+        for loaded in ((track.load(RATE) for track in part) for part in (valid, test))
+    )
+    chosen, found = judge([row[0::2] for row in known], [row[0::2] for row in new], picked)
+    _, baseline = judge([row[1:] for row in known], [row[1:] for row in new], picked_flux)
 
     plot.save(plot.curves(history), run.folder / "curves.png")
-    filters = model.conv1.weight.numpy().reshape(-1, 3, 7)
-    titles = [f"{size} ms" for _ in range(10) for size in (46, 23, 93)]
-    drawn = plot.grid(filters, titles, columns=6, title="first layer: 3 bands x 70 ms")
+    filters = model.conv1.weight.numpy().swapaxes(0, 1).reshape(30, 3, 7)
+    titles = [f"{size} ms window" for size in (46, 23, 93) for _ in range(10)]
+    drawn = plot.grid(filters, titles, columns=10, title="first layer: 3 bands x 7 frames (70 ms)")
     plot.save(drawn, run.folder / "filters.png")
-    samples, truth = test[0].load(RATE)
-    draw(samples, truth, activations(samples), threshold, run.folder / "onsets.png")
+    shown = np.argsort([len(truth) for *_, truth in new])[len(test) * 3 // 4]  # full, not fullest
+    draw(test[shown].load(RATE)[0], *new[shown][0::2], chosen, run.folder / "onsets.png")
     return run.finish(
         model,
         {"f_measure": found.f_measure, "precision": found.precision, "recall": found.recall},
@@ -93,7 +97,7 @@ def main(
 def frame_targets(features):
     """Return for each recording, frame by frame, whether it is an onset, and its weight."""
     return [
-        np.stack(targets.onsets(times, len(features.times(i)), FRAME_RATE), axis=1)
+        np.stack(targets.onsets(times, len(features.times(i)), RATE / HOP), axis=1)
         for i, times in enumerate(features.labels)
     ]
 
@@ -103,53 +107,53 @@ def loss(logits, target):
     return ops.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0], weight=target[:, 1])
 
 
+def network(model, scale, samples):
+    """Return how likely each frame is an onset."""
+    found = audio.windows.predict(model, samples, RATE, scale=scale, activation=ops.sigmoid)
+    return found.values[:, 0]
+
+
 def picked(activations, threshold):
     """Return the onsets [s] of activations."""
-    return targets.pick_onsets(activations, FRAME_RATE, threshold)
+    return targets.pick_onsets(activations, RATE / HOP, threshold)
 
 
 def flux(samples):
     """Return librosa's spectral flux."""
-    return librosa.onset.onset_strength(y=samples, sr=RATE, hop_length=OnsetCNN.hop_length)
+    return librosa.onset.onset_strength(y=samples, sr=RATE, hop_length=HOP)
 
 
 def picked_flux(curve, threshold):
     """Return the onsets [s] of a flux, with librosa's own peak picking."""
-    return librosa.onset.onset_detect(
-        onset_envelope=curve,
-        sr=RATE,
-        hop_length=OnsetCNN.hop_length,
-        units="time",
-        delta=float(threshold),
-    )
+    options = dict(sr=RATE, hop_length=HOP, units="time", delta=threshold)
+    return librosa.onset.onset_detect(onset_envelope=curve, **options)
 
 
-def judge(curve, pick, valid, test):
-    """Return the threshold that is best on validation data, and how the test goes with it."""
+def judge(known, new, pick):
+    """Return the threshold and the delay that suit known curves best, and the score of new ones."""
 
-    def score(curves, threshold):
-        each = [evaluate.onsets(truth, pick(found, threshold), WINDOW) for found, truth in curves]
-        return sum(each[1:], each[0])
+    def score(curves, threshold, delay):
+        found = [(pick(curve, threshold) - delay, truth) for curve, truth in curves]
+        return sum((evaluate.onsets(truth, times, WINDOW) for times, truth in found), Matches())
 
-    known, new = (
-        [(curve(samples), truth) for samples, truth in (track.load(RATE) for track in part)]
-        for part in (valid, test)
-    )
-    best = max(np.arange(0.1, 2, 0.1), key=lambda level: score(known, level).f_measure)
-    return best, score(new, best)
+    grid = itertools.product(THRESHOLDS, DELAYS)
+    chosen = max(grid, key=lambda each: score(known, *each).f_measure)
+    return chosen, score(new, *chosen)
 
 
-def draw(samples, truth, activations, threshold, path):
+def draw(samples, activations, truth, chosen, path):
     """Draw activations below a spectrogram, with true and found onsets."""
-    figure, top, bottom = audio.plot.below_spectrogram(samples, RATE, title="onsets of a test clip")
-    found = picked(activations, threshold)
-    top.vlines(truth, *top.get_ylim(), color="white", linewidth=0.8, alpha=0.8, label="true")
-    top.legend(loc="upper right")
-    bottom.plot(np.arange(len(activations)) / FRAME_RATE, activations, linewidth=0.8)
-    bottom.vlines(truth, 0, 1, color="gray", linewidth=0.6, label="true")
-    bottom.plot(found, np.full(len(found), 1.05), "v", color="C3", markersize=4, label="found")
+    threshold, delay = chosen
+    figure, top, bottom = audio.plot.below_spectrogram(
+        samples[: 6 * RATE], RATE, title="onsets of a test clip"
+    )
+    found = picked(activations, threshold) - delay
+    top.vlines(truth, *top.get_ylim(), color="white", linewidth=0.7, alpha=0.8)
+    bottom.vlines(truth, 0, 1, color="gray", linewidth=0.7, label="true onset")
+    bottom.plot(np.arange(len(activations)) * HOP / RATE, activations, label="the network says")
+    bottom.plot(found, np.full(len(found), 1.06), "v", color="C3", markersize=5, label="found")
     bottom.set(ylabel="probability", ylim=(0, 1.15))
-    bottom.legend(loc="upper right")
+    bottom.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=3, frameon=False)
     plot.save(figure, path)
 
 

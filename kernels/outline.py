@@ -26,7 +26,7 @@ batch_norm_inference = local_response_norm = _unchanged
 huber = sigmoid_cross_entropy = squared_error = _unchanged
 
 
-def conv2d(x, w, b, *, stride, padding, dilation, groups, activation=None):
+def conv2d(x, w, b, *, stride, padding, dilation, groups, slope=1.0):
     """Return the shape (n, o, oh, ow) of a convolution."""
     size = map(output_size, x.shape[2:], w.shape[2:], stride, padding, dilation)
     return zeros(x, (x.shape[0], w.shape[0], *size))

@@ -15,7 +15,7 @@ from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.rng import manual_seed
 from minicnn.summary import summary
 from minicnn.torch_checkpoint import load_torch
-from minicnn.train import evaluate, fit
+from minicnn.train import evaluate, fit, predict
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "no_grad",
     "ops",
     "optim",
+    "predict",
     "save",
     "set_num_threads",
     "summary",

@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import math
 import shlex
 import sys
 import time
@@ -79,7 +80,7 @@ class Run:
         model : Module or None
             Whose parameters are counted.
         metrics : mapping from name to number
-            How well it did.
+            How well it did; NaN, where there is no number, becomes null.
         baselines : mapping from name to number, optional
             How well others did, by their names.
         picture : str
@@ -94,10 +95,8 @@ class Run:
         """
         figures = {
             "example": self.name,
-            "metrics": {name: round(float(value), 4) for name, value in metrics.items()},
-            "baselines": {
-                name: round(float(value), 4) for name, value in (baselines or {}).items()
-            },
+            "metrics": _rounded(metrics),
+            "baselines": _rounded(baselines or {}),
             **more,
             "picture": picture,
             "parameters": sum(each.size for each in model.parameters()) if model else 0,
@@ -109,6 +108,14 @@ class Run:
         print(f"pictures and figures: {self.folder}")
         print(line, flush=True)
         return figures
+
+
+def _rounded(values):
+    """Return numbers to four places, and None for what JSON has no number for."""
+    return {
+        name: round(float(value), 4) if math.isfinite(value) else None
+        for name, value in values.items()
+    }
 
 
 def begin(
@@ -159,9 +166,9 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
     Parameters
     ----------
     main : callable
-        Its arguments are annotated; `Annotated[type, "text"]` says what an option is. Those before
-        `*` are given by their place, without a name. What the help begins with is the docstring of
-        its module.
+        Its arguments are annotated; `Annotated[type, "text"]` says what an option is. Those that
+        are not keyword-only have no name on the command line, only a place. What the help begins
+        with is the docstring of its module.
     arguments : sequence of str, optional
         By default those of this process.
 
@@ -169,7 +176,7 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
     -------
     What `main` returns.
     """
-    name = Path(inspect.getfile(main)).stem
+    name, options = Path(inspect.getfile(main)).stem, {}
     try:
         options = _options(main, arguments)
         if "out" in options and options["out"] is None:
@@ -198,7 +205,7 @@ def _options(main, arguments):
         if get_origin(hint) is Annotated:
             kind, text = get_args(hint)
             hint = Annotated[kind, tyro.conf.arg(help=text)]
-        if option.kind is option.POSITIONAL_OR_KEYWORD:
+        if option.kind is not option.KEYWORD_ONLY:
             hint = tyro.conf.Positional[hint]
         fields.append((option.name, hint, field(default=option.default)))
     about = inspect.getdoc(inspect.getmodule(main))
@@ -224,6 +231,6 @@ def _how_to_go_on(options, arguments):
     given = [*(sys.argv[1:] if arguments is None else arguments)]
     if "--resume" not in given:
         given.append("--resume")
-    if "--out" not in " ".join(given):
+    if not any(each.partition("=")[0] == "--out" for each in given):
         given += ["--out", str(folder)]
     return f"go on with: {shlex.join(['python', sys.argv[0], *given])}"

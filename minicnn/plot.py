@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +116,49 @@ def grid(
     return drawn
 
 
+def rows(
+    images: Mapping[str, Any],
+    columns: Sequence[str] | None = None,
+    *,
+    size: float = 1.05,
+    title: str = "",
+) -> Figure:
+    """Draw rows of images, such as the feature maps of several layers, or images and what counts.
+
+    Where a row has negative values, red is positive, blue negative, and white 0; otherwise black is
+    the largest. All of a row are on one scale.
+
+    Parameters
+    ----------
+    images : mapping from name to array, shape (N, H, W), or (N, H, W, 3) for colours in [0, 1]
+        The rows may have other sizes and numbers of images than each other.
+    columns : sequence of str, optional
+        What is above the first row.
+    size : float [inch]
+        How wide each image is.
+    title : str
+        Above all.
+    """
+    images = {name: np.asarray(row) for name, row in images.items()}
+    count = max(map(len, images.values()))
+    heights = [row.shape[1] / row.shape[2] for row in images.values()]
+    drawn = figure(count * size, sum(0.25 + size * height for height in heights) + 0.3)
+    places = drawn.subplots(len(images), count, squeeze=False, height_ratios=heights)
+    for axes, (name, row) in zip(places, images.items(), strict=True):
+        largest = np.abs(row).max() or 1
+        signed = dict(cmap="RdBu_r", vmin=-largest, vmax=largest)
+        style = signed if row.min() < 0 else dict(cmap="gray_r", vmin=0, vmax=largest)
+        for each, image in zip(axes, row, strict=False):
+            each.imshow(image, **({} if image.ndim == 3 else style))
+        for each in axes:
+            each.axis("off")
+        axes[0].set_title(name, loc="left", fontsize=9)
+    for axes, text in zip(places[0], columns or (), strict=False):
+        axes.set_title(text, fontsize=9)
+    drawn.suptitle(title, fontsize=10)
+    return drawn
+
+
 def confusion(counts: Any, names: Sequence[str], title: str = "") -> Figure:
     """Draw how often each class was taken for which.
 
@@ -165,4 +210,81 @@ def bars(rows: Mapping[str, Mapping[str, float]], label: str, title: str = "") -
     axes.grid(axis="x", alpha=0.3)
     if len(methods) > 1:
         axes.legend(frameon=False)
+    return drawn
+
+
+def points(
+    places: Mapping[str, Any],
+    classes: Sequence[str],
+    label: str = "",
+    *,
+    most: int = 8,
+) -> Figure:
+    """Draw points in a plane in the colours of their classes, such as where a network puts songs.
+
+    Parameters
+    ----------
+    places : mapping from title to array, shape (N, 2)
+        One picture for each, side by side.
+    classes : sequence of N str
+    label : str
+        What the axes are; their numbers are not drawn.
+    most : int
+        So many classes have colours, those with the most points; all others are gray.
+    """
+    common = [name for name, _ in Counter(classes).most_common(most)]
+    groups = {name: f"C{i}" for i, name in enumerate(common)}
+    of = np.array([name if name in groups else "others" for name in classes])
+    drawn = figure(1.2 + 4.4 * len(places), 4.4)
+    sides = np.atleast_1d(drawn.subplots(1, len(places)))
+    for axes, (title, place) in zip(sides, places.items(), strict=True):
+        for name, colour in {"others": "lightgray", **groups}.items():
+            if (of == name).any():
+                axes.scatter(*np.asarray(place)[of == name].T, s=14, color=colour, label=name)
+        axes.set(title=title, xlabel=label, xticks=(), yticks=())
+    handles = sides[0].get_legend_handles_labels()
+    drawn.legend(*handles, loc="outside right center", frameon=False)
+    return drawn
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    columns: Sequence[str],
+    shades: Any = None,
+    *,
+    width: int = 30,
+    title: str = "",
+) -> Figure:
+    """Draw a table of texts.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of str
+    columns : sequence of str
+        What is above them.
+    shades : array of float in [0, 1], shape (rows, columns), optional
+        How green each field is.
+    width : int [letters]
+        After which lines are broken.
+    title : str
+    """
+    shades = np.zeros((len(rows), len(columns))) if shades is None else np.asarray(shades)
+    wrapped = [[textwrap.fill(text, width) for text in row] for row in rows]
+    heights = [1 + max(text.count("\n") for text in row) for row in wrapped]
+    drawn = figure(0.085 * width * len(columns), 0.6 + 0.22 * sum(heights))
+    axes = drawn.subplots()
+    axes.axis("off")
+    axes.set_title(title, fontsize=10)
+    grid = axes.table(
+        wrapped,
+        [[(1 - 0.5 * each, 1, 1 - 0.5 * each) for each in row] for row in shades],
+        colLabels=columns,
+        cellLoc="left",
+        bbox=[0, 0, 1, 1],
+    )
+    grid.auto_set_font_size(False)
+    grid.set_fontsize(8)
+    for (row, _), cell in grid.get_celld().items():
+        cell.set_height(heights[row - 1] if row else 1)
+        cell.set_edgecolor("lightgray")
     return drawn

@@ -6,6 +6,7 @@ A checkpoint folder holds `last.safetensors` (everything that the next epoch dep
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -187,28 +188,69 @@ def evaluate(
     ValueError
         If there are no batches.
     """
-    training = [(module, module.training) for module in model.modules()]
-    model.eval()
     total, count, outputs, targets = 0.0, 0, [], []
-    try:
-        with no_grad():
-            for batch in batches:
-                inputs, target = _tensors(batch, model)
-                output = model(*inputs)
-                total += float(loss(output, target)) * len(target)
-                count += len(target)
-                if metrics:
-                    outputs.append(output.numpy())
-                    targets.append(kernels.to(target, "cpu"))
-    finally:
-        for module, mode in training:
-            module.training = mode
+    with _evaluating(model):
+        for batch in batches:
+            inputs, target = _tensors(batch, model)
+            output = model(*inputs)
+            total += float(loss(output, target)) * len(target)
+            count += len(target)
+            if metrics:
+                outputs.append(output.numpy())
+                targets.append(kernels.to(target, "cpu"))
     if not count:
         raise ValueError("evaluate: there are no batches")
     scores = {"loss": total / count}
     for name, metric in (metrics or {}).items():
         scores[name] = float(metric(np.concatenate(outputs), np.concatenate(targets)))
     return scores
+
+
+def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
+    """Return the outputs of a model, in evaluation mode, for arrays of any length.
+
+    Parameters
+    ----------
+    model : Module
+        Afterwards its mode is as before.
+    *inputs : array, shape (N, ...)
+    batch_size : int
+        How many samples run at once.
+
+    Returns
+    -------
+    ndarray, shape (N, ...)
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, or batch_size is below 1.
+    """
+    count = len(inputs[0])
+    if not count or batch_size < 1:
+        raise ValueError(
+            f"predict: there are {count} samples for batches of {batch_size}; both are 1 or more"
+        )
+    outputs = []
+    with _evaluating(model):
+        for start in range(0, count, batch_size):
+            batch = [array[start : start + batch_size] for array in inputs]
+            tensors, _ = _tensors((*batch, batch[0]), model)
+            outputs.append(model(*tensors).numpy())
+    return np.concatenate(outputs)
+
+
+@contextlib.contextmanager
+def _evaluating(model):
+    """Put a model in evaluation mode, record no gradients, and leave it as it was before."""
+    training = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, mode in training:
+            module.training = mode
 
 
 def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):

@@ -23,6 +23,7 @@ floors = [
         "minicnn.ops",
         "minicnn.optim",
         "minicnn.data",
+        "minicnn.images",
         "minicnn.checkpoint",
         "minicnn.torch_checkpoint",
         "minicnn.gradient_check",

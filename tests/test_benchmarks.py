@@ -608,12 +608,12 @@ def test_only_the_cases_of_a_name_run_for_each_number_of_threads(tmp_path, capsy
 
 
 def test_cases_can_be_left_out_by_name_and_work_and_the_table_says_so(tmp_path, capsys):
-    options = ["conv", *TOY, "--only", "crepe", "--without", "second, gradients"]
+    options = ["conv", *TOY, "--only", "crepe", "--without", "second", "gradients"]
     report = command_line.main([*options, "--output", str(tmp_path)])
     cases = [(record["case"], record["work"]) for record in report["runs"][0]["cases"]]
     first = [("CREPE first", work) for work in ("forward", "gradients")]
     assert cases == [*first, ("CREPE second", "forward")]
-    assert "without 'second, gradients'" in capsys.readouterr().out
+    assert "without second, gradients\n" in capsys.readouterr().out
 
 
 def test_a_name_that_no_case_has_is_explained(tmp_path):

@@ -55,8 +55,9 @@ def test_models_answer_the_same(name, options, shape):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_batch_norm_and_relu_become_part_of_the_convolution(bias):
-    block = nn.Sequential(nn.Conv2d(3, 8, 3, bias=bias), nn.BatchNorm2d(8), nn.ReLU())
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.LeakyReLU(0.3)], ids=["relu", "leaky"])
+def test_batch_norm_and_activation_become_part_of_the_convolution(activation, bias):
+    block = nn.Sequential(nn.Conv2d(3, 8, 3, bias=bias), nn.BatchNorm2d(8), activation)
     model, x = awake(block.to(np.float64)), noise(2, 3, 9, 9).astype(np.float64)
     fast = nn.fuse(model)
     with mc.no_grad():

@@ -458,3 +458,38 @@ def test_an_unwritable_folder_is_named(tmp_path):
     with pytest.raises(OSError, match="file"):
         run(1, tmp_path / "file" / "run")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_predict_returns_what_the_model_says_in_evaluation_mode_whatever_the_batches():
+    model, *_ = parts()
+    model.eval()
+    with mc.no_grad():
+        wanted = model(mc.Tensor(inputs)).numpy()
+    model.train()
+    for batch_size in (1, 5, 48, 256):
+        found = mc.predict(model, inputs, batch_size=batch_size)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    assert all(module.training for module in model.modules())
+
+
+def test_predict_takes_several_inputs():
+    class Sum(nn.Module):
+        def forward(self, a, b):
+            return a + b
+
+    assert mc.predict(Sum(), inputs, inputs, batch_size=5).tolist() == (2 * inputs).tolist()
+
+
+def test_predict_restores_the_mode_also_after_an_error():
+    model, *_ = parts()
+    with pytest.raises(ValueError, match="linear"):
+        mc.predict(model, inputs[:, :3])
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(0, 8), (3, 0)])
+def test_predict_takes_a_sample_at_least(count, batch_size):
+    model, *_ = parts()
+    with pytest.raises(ValueError, match=f"predict: there are {count} samples for batches of"):
+        mc.predict(model, inputs[:count], batch_size=batch_size)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import memory
+from .. import memory, reference
 from ..geometry import output_size
 from . import conv_direct, conv_fft, conv_winograd
 from .parallel import parallel
@@ -116,13 +116,13 @@ def allow(*algorithms: str):
         _allowed.reset(token)
 
 
-def conv2d(x, w, b, *, stride, padding, dilation, groups, activation=None):
+def conv2d(x, w, b, *, stride, padding, dilation, groups, slope=1.0):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw), add b (o,) or None: (n, o, oh, ow)."""
     shape = _shape(x.shape, w.shape, stride, padding, dilation, groups)
-    return _output(x, w, b, shape, activation)
+    return _output(x, w, b, shape, slope)
 
 
-def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=None):
+def prepared(w, b, x_shape, *, stride, padding, dilation, groups, slope=1.0):
     """Return a function of x (n, c, h, w), always of this shape, that does what `conv2d` does.
 
     Filters that many images do not share are transformed here, once. Winograd's are; Fourier's are
@@ -132,7 +132,7 @@ def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=Non
     shape = _shape(x_shape, w.shape, **options)
     (rows, cols), trimmed = _trimmed(shape)
     if not trimmed.multiply_adds:
-        return lambda x: _output(x, w, b, shape, activation)
+        return lambda x: _output(x, w, b, shape, slope)
     simple = _simplified(trimmed)
     name, ready = _plan(simple, "output", _now_allowed()).algorithm, {}
     filters = memory.contiguous(w[:, :, rows, cols])
@@ -140,7 +140,7 @@ def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=Non
     if name == "winograd" and conv_winograd.is_worth_preparing(simple):
         m = conv_winograd.options(simple, "output")["m"]
         ready["filters"] = transform_filters(filters, m=m, groups=simple.groups)
-    algorithm, activated = ALGORITHMS[name], activation == "relu"
+    algorithm = ALGORITHMS[name]
     ready |= algorithm.options(simple, "output")
     plain = conv_direct.options(simple, "output")
 
@@ -148,8 +148,8 @@ def prepared(w, b, x_shape, *, stride, padding, dilation, groups, activation=Non
         y = memory.empty((shape.n, shape.o, *shape.windows), x.dtype)
         x = memory.contiguous(x).reshape(simple.n, simple.c, *simple.size)
         to = y.reshape(simple.n, simple.o, *simple.windows)
-        if algorithm.conv2d(x, filters, b, to, activated, **ready):
-            conv_direct.conv2d(x, filters, b, to, activated, **plain)
+        if algorithm.conv2d(x, filters, b, to, slope, **ready):
+            conv_direct.conv2d(x, filters, b, to, slope, **plain)
         return y
 
     return convolve
@@ -200,7 +200,7 @@ def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
 def conv_transpose2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
     """Return the gradient (n, c, h, w) of an input of this size (h, w): a plain convolution."""
     shape = _shape(dy.shape, w.shape, stride, padding, dilation, groups)
-    return _output(dy, w, None, shape._replace(windows=tuple(size)), None)
+    return _output(dy, w, None, shape._replace(windows=tuple(size)), 1.0)
 
 
 def conv_transpose2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
@@ -232,17 +232,16 @@ def _sums(rows, totals, start, stop):
         totals[c] = total
 
 
-def _output(x, w, b, shape, activation):
+def _output(x, w, b, shape, slope):
     """Convolve to the windows of a shape; more may fit."""
     y = memory.empty((shape.n, shape.o, *shape.windows), x.dtype)
     (rows, cols), shape = _trimmed(shape)
     if not shape.multiply_adds:
         y[...] = 0 if b is None else b[:, None, None]
-        return y if activation is None else np.maximum(y, 0, out=y)
+        return reference.conv.sloped(y, slope)
     algorithm, shape, x, w, to = _chosen(shape, "output", x, w[:, :, rows, cols], y)
-    activated = activation == "relu"
-    if algorithm.conv2d(x, w, b, to, activated, **algorithm.options(shape, "output")):
-        conv_direct.conv2d(x, w, b, to, activated, **conv_direct.options(shape, "output"))
+    if algorithm.conv2d(x, w, b, to, slope, **algorithm.options(shape, "output")):
+        conv_direct.conv2d(x, w, b, to, slope, **conv_direct.options(shape, "output"))
     return y
 
 

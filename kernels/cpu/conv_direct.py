@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory
+from ..reference.conv import sloped
 from ..threads import get_num_threads
 from .columns import (
     GATHERED,
@@ -85,18 +86,17 @@ def cost(shape, work):
     return shape.n * shape.groups * steps(windows, layout, outputs)
 
 
-def conv2d(x, w, b, y, activation, *, stride, padding, dilation, groups):
+def conv2d(x, w, b, y, slope, *, stride, padding, dilation, groups):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw) into y (n, o, oh, ow)."""
     if _is_linear(x, w, y):
         multiply_upright(x[..., 0, 0], w[..., 0, 0], b, y[..., 0, 0])
-        if activation:
-            np.maximum(y, 0, out=y)
+        y[:] = sloped(y, slope)
         return
     windows = windows_of(x, w.shape, y.shape[2:], stride, padding, dilation, groups)
     windows = flattened(windows)
     places = Places(len(w), windows.oh * windows.ow, 0, windows.ow, 1)
     filters = Filters(multiples(len(w), w[0].size), multiples(w[0].size, 1))
-    _convolve(x, w, filters, b, y, activation, windows, places)
+    _convolve(x, w, filters, b, y, slope, windows, places)
 
 
 def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
@@ -126,7 +126,7 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, dilation, groups):
                 first, row = i * size[1] + j, stride[0] * size[1]
                 places = Places(c, size[0] * size[1], first, row, stride[1])
                 filters = _turned(w.shape, groups, rows, cols)
-                _convolve(dy, w, filters, b, dx, False, windows, places)
+                _convolve(dy, w, filters, b, dx, 1.0, windows, places)
 
 
 def conv2d_weight_grad(dy, x, dw, *, stride, padding, dilation, groups):
@@ -192,7 +192,7 @@ def _is_linear(x, w, y):
     return pixels == {1} and w.shape[1] == x.shape[1]
 
 
-def _convolve(x, w, filters, b, y, activation, windows, places):
+def _convolve(x, w, filters, b, y, slope, windows, places):
     channels, terms = len(filters.rows), len(filters.terms)
     outputs = channels // windows.groups
     layout = layout_of(windows, outputs)
@@ -219,8 +219,8 @@ def _convolve(x, w, filters, b, y, activation, windows, places):
         count, *blocks = _blocks(windows, layout, len(x_some), panel)
         _products(
             source, starts_of(windows, layout), w.reshape(-1), *filters, bias, y_some.reshape(-1),
-            activation, windows, layout, places, in_place, outputs, rows, turns, panel, count,
-            *blocks, *rooms, count=count * turns * windows.groups,
+            y.dtype.type(slope), windows, layout, places, in_place, outputs, rows, turns, panel,
+            count, *blocks, *rooms, count=count * turns * windows.groups,
             elements=len(x_some) * channels * windows.oh * windows.ow * terms // WORK,
             workers=workers,
         )  # fmt: skip
@@ -284,7 +284,7 @@ def _even(blocks, tile):
 
 @parallel()
 def _products(
-    source, starts, w, w_rows, w_terms, bias, y, activation, windows, layout, places, in_place,
+    source, starts, w, w_rows, w_terms, bias, y, slope, windows, layout, places, in_place,
     outputs, rows, turns, panel, blocks, in_a_run, extent, gap, sums, gathered, worker, start, stop,
 ):  # fmt: skip
     """Make the results of some filters at some blocks of positions."""
@@ -293,7 +293,6 @@ def _products(
     panel_starts = np.arange(TERMS) * panel
     sums, gathered = sums[worker], gathered[worker]
     to, to_row = (y, places.plane) if in_place else (sums, panel)
-    nothing = y.dtype.type(-np.inf)
     for item in range(start, stop):
         turn, block = item // blocks, item % blocks
         group, first = turn // turns, turn % turns * rows
@@ -303,14 +302,14 @@ def _products(
         to0 = (run * places.channels + filter0) * places.plane + places.first + p0
         for k in range(0, terms, TERMS):
             some = min(TERMS, terms - k)
-            least = y.dtype.type(0) if activation and k + some == terms else nothing
+            now = slope if k + some == terms else y.dtype.type(1)
             origin = (run * windows.groups + group) * windows.c * plane + p0
             # The last vectors of the last image of the user's own would end behind it.
             end = origin + starts[k + some - 1] + in_vectors(p1 - p0, y) if plane else 0
             if plane and end <= source.size:
                 multiply_rows(
                     w, 0, w_rows, filter0, count, w_terms, k, source, origin, starts, k, some,
-                    to, to0 if in_place else 0, to_row, p1 - p0, k == 0, bias, least,
+                    to, to0 if in_place else 0, to_row, p1 - p0, k == 0, bias, now,
                 )  # fmt: skip
             else:
                 gather(
@@ -319,7 +318,7 @@ def _products(
                 )  # fmt: skip
                 multiply_rows(
                     w, 0, w_rows, filter0, count, w_terms, k, gathered, 0, panel_starts, 0, some,
-                    to, to0 if in_place else 0, to_row, p1 - p0, k == 0, bias, least,
+                    to, to0 if in_place else 0, to_row, p1 - p0, k == 0, bias, now,
                 )  # fmt: skip
         if not in_place:
             positions = run * extent + p0, run * extent + p1
@@ -362,7 +361,7 @@ def _weight_grad(
     terms = windows.c * windows.kh * windows.kw
     plane = layout.phases_h * layout.phases_w * layout.rows * layout.pitch
     slope_starts, panel_starts = np.arange(POSITIONS) * room, np.arange(strip) * POSITIONS
-    steps, bias, least = np.arange(POSITIONS), np.zeros(terms, dw.dtype), dw.dtype.type(-np.inf)
+    steps, bias, slope = np.arange(POSITIONS), np.zeros(terms, dw.dtype), dw.dtype.type(1)
     gathered, slopes, sums = gathered[worker], slopes[worker], sums[worker]
     for item in range(start, stop):
         k0, rest = item % strips * strip, item // strips
@@ -381,7 +380,7 @@ def _weight_grad(
                 origin = (run * windows.groups + group) * windows.c * plane + p0
                 multiply_rows(
                     source, origin, starts, k0, rows, steps, 0, b, b0, slope_starts, 0, p1 - p0,
-                    sums, 0, room, outputs, block == first, bias, least,
+                    sums, 0, room, outputs, block == first, bias, slope,
                 )  # fmt: skip
             else:
                 gather(
@@ -390,7 +389,7 @@ def _weight_grad(
                 )  # fmt: skip
                 multiply_rows(
                     gathered, 0, panel_starts, 0, rows, steps, 0, b, b0, slope_starts, 0, p1 - p0,
-                    sums, 0, room, outputs, block == first, bias, least,
+                    sums, 0, room, outputs, block == first, bias, slope,
                 )  # fmt: skip
         if last > first:
             to = (part * windows.groups + group) * outputs * terms + k0

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..reference.conv import sloped
 from .fft import smooth_length
 from .spectra import Matrix, Signals, Taps, after, before, by, multiply_signals, places
 from .tile import columns
@@ -112,16 +113,15 @@ def cost(shape, work):
     return BEGIN + shape.groups * (products + signals * (SIGNAL + sample * cut.length))
 
 
-def conv2d(x, w, b, y, activation, *, stride, padding, groups):
+def conv2d(x, w, b, y, slope, *, stride, padding, groups):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw) into y (n, o, oh, ow).
 
-    The activation is whether ReLU follows. Returns whether what is not finite may have spread.
+    Results below 0 are multiplied by `slope`. Returns whether what is not finite may have spread.
     """
     sizes = Sizes(x.shape, w.shape, y.shape, stride, padding, groups)
     if sizes.empty:
         y[:] = 0 if b is None else b[:, None, None]
-        if activation == 1:
-            np.maximum(y, 0, out=y)
+        y[:] = sloped(y, slope)
         return False
     cut, spoilt = sizes.cut(), False
     for group in range(groups):
@@ -132,7 +132,7 @@ def conv2d(x, w, b, y, activation, *, stride, padding, groups):
             image = image.place(after(image.rows, sizes.short.taps - 1), image.columns)
             result = sizes.y(sizes.y_positions(strips, cut), sizes.y_channels(group), cut)
             spoilt |= _filter(
-                image, filters, sizes.w_taps(), Matrix(y, result), sizes, cut, bias, activation
+                image, filters, sizes.w_taps(), Matrix(y, result), sizes, cut, bias, slope
             )
     return spoilt
 
@@ -156,7 +156,7 @@ def conv2d_input_grad(dy, w, b, dx, *, stride, padding, groups):
             slopes = slopes.place(before(slopes.rows, sizes.short.taps - 1), slopes.columns)
             result = sizes.x(sizes.x_positions(strips, cut), sizes.x_channels(group), cut)
             spoilt |= _filter(
-                slopes, filters, sizes.w_taps()[::-1], Matrix(dx, result), sizes, cut, bias, 0
+                slopes, filters, sizes.w_taps()[::-1], Matrix(dx, result), sizes, cut, bias, 1.0
             )
     return spoilt
 
@@ -181,7 +181,7 @@ def conv2d_weight_grad(dy, x, dw, *, stride, padding, groups):
     return spoilt
 
 
-def _filter(image, filters, taps, result, sizes, cut, bias, activation):
+def _filter(image, filters, taps, result, sizes, cut, bias, slope):
     """Convolve an image (positions, terms) with filters (terms, channels); return if it spread."""
     count, channels = len(taps), len(filters.columns)
     if sizes.channels_are_columns(channels, len(filters.rows), cut, image.array.itemsize):
@@ -189,14 +189,14 @@ def _filter(image, filters, taps, result, sizes, cut, bias, activation):
         moves = Taps(count, left_rows=1, right_rows=1, rows_per_term=count)
         return multiply_signals(
             image, filters, result, moves, cut.length,
-            start=cut.start, bias=bias, activation=activation,
+            start=cut.start, bias=bias, slope=slope,
         )  # fmt: skip
     filters = filters.place(by(taps, filters.columns), filters.rows)
     moves = Taps(count, left_rows=channels, right_columns=1)
     bias = None if bias is None else bias[:, None]
     return multiply_signals(
         filters, image.turned, result.turned, moves, cut.length,
-        start=cut.start, bias=bias, activation=activation,
+        start=cut.start, bias=bias, slope=slope,
     )  # fmt: skip
 
 

@@ -152,21 +152,21 @@ def _count(shape, sizes, m):
     return shape.n * prod(-(-size // tile) for size, tile in zip(sizes, m, strict=True))
 
 
-def conv2d(x, w, b, y, activation, *, m, padding, groups, filters=None):
+def conv2d(x, w, b, y, slope, *, m, padding, groups, filters=None):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw) into y (n, o, oh, ow).
 
     m is the size of a tile of y (h, w). `winograd_filters.transform_filters` makes filters that
     serve several calls. Returns whether what is not finite may have spread over tiles.
     """
     (top, _), (left, _) = padding
-    return _convolve(x, w, filters, False, b, y, activation, m, (top, left), groups)
+    return _convolve(x, w, filters, False, b, y, slope, m, (top, left), groups)
 
 
 def conv2d_input_grad(dy, w, b, dx, *, m, padding, groups):
     """Return in dx (n, c, h, w) what filters w (o, c/groups, kh, kw) make of dy, plus b (c,)."""
     (top, _), (left, _) = padding
     first = w.shape[2] - 1 - top, w.shape[3] - 1 - left
-    return _convolve(dy, w, None, True, b, dx, 0, m, first, groups)
+    return _convolve(dy, w, None, True, b, dx, 1.0, m, first, groups)
 
 
 def conv2d_weight_grad(dy, x, dw, *, m, padding, groups):
@@ -206,7 +206,7 @@ def conv2d_weight_grad(dy, x, dw, *, m, padding, groups):
     return bool(spoilt[0])
 
 
-def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
+def _convolve(x, w, filters, flipped, b, y, slope, m, first, groups):
     bank, r = bank_of(w, m, groups, flipped), w.shape[2:]
     to, back = matrices_of("input", m, r), matrices_of("output", m, r)
     inputs, results, tiles = tiles_of(x, y, m, to, first)
@@ -217,7 +217,7 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
         bias[: len(b)] = b
     job = Job(groups, bank, tiles, inputs, results, to, back)
     spoilt = np.zeros(1, np.int64)
-    images = x.reshape(-1), bias, y.reshape(-1), int(activation), job, spoilt
+    images = x.reshape(-1), bias, y.reshape(-1), y.dtype.type(slope), job, spoilt
     if filters is None and tiles <= FEW:
         _filter_few(w, *images)
     else:
@@ -225,14 +225,14 @@ def _convolve(x, w, filters, flipped, b, y, activation, m, first, groups):
     return bool(spoilt[0])
 
 
-def _filter_few(w, x, bias, y, activation, job, spoilt):
+def _filter_few(w, x, bias, y, slope, job, spoilt):
     """Filter so few tiles that filters are used where they are transformed, once."""
     bank, workers = job.bank, get_num_threads()
     v = entered(x, job.groups, bank.terms, job.x, job.to, job.tiles)
     width = columns(x.dtype)
     edges = np.array(edges_of(bank.outputs, -(-bank.outputs // width), x.dtype))
     _panels(
-        v, w.reshape(-1), bias, y, activation, job, edges,
+        v, w.reshape(-1), bias, y, slope, job, edges,
         rooms(workers, job.to, min(FEW_TERMS, bank.terms), min(width, bank.outputs), x.dtype),
         rooms(workers, job.to, -(-job.tiles // ROWS) * ROWS, min(width, bank.outputs), x.dtype),
         spoilt, count=job.groups * (len(edges) - 1), workers=workers,
@@ -240,7 +240,7 @@ def _filter_few(w, x, bias, y, activation, job, spoilt):
     )  # fmt: skip
 
 
-def _filter_many(w, filters, x, bias, y, activation, job, spoilt):
+def _filter_many(w, filters, x, bias, y, slope, job, spoilt):
     """Filter blocks of tiles, which share the filters; many of these take turns."""
     bank, workers, turns = job.bank, get_num_threads(), turns_of(job.bank, w)
     # Blocks are cut between strips of tiles that fill a tile of registers.
@@ -263,7 +263,7 @@ def _filter_many(w, filters, x, bias, y, activation, job, spoilt):
             edges = edges_of(j1 - j0, pieces, w.dtype)
             sums = rooms(workers, job.to, room, widest(edges), x.dtype)
             _products(
-                x, u, bias, y, activation, job, group, j0 + np.array(edges), block_edges, own, sums,
+                x, u, bias, y, slope, job, group, j0 + np.array(edges), block_edges, own, sums,
                 spoilt,
                 count=blocks * pieces, elements=_work(job, j1 - j0), workers=workers,
             )  # fmt: skip
@@ -276,7 +276,7 @@ def _work(job, outputs):
 
 
 @parallel()
-def _panels(v, w, bias, y, activation, job, edges, filters, sums, spoilt, worker, start, stop):
+def _panels(v, w, bias, y, slope, job, edges, filters, sums, spoilt, worker, start, stop):
     """Filter all tiles by some panels of filters, a few terms at a time."""
     bank, frequencies, panels = job.bank, job.to.samples_h * job.to.samples_w, len(edges) - 1
     v_row = in_vectors(bank.terms, w) + SPARE
@@ -297,14 +297,14 @@ def _panels(v, w, bias, y, activation, job, edges, filters, sums, spoilt, worker
                     last - term, s[f * s_plane :], s_row, width, term == 0,
                 )  # fmt: skip
         leave(
-            s, s_row, s_plane, job.y, job.back, 0, job.tiles, bias, activation, y,
+            s, s_row, s_plane, job.y, job.back, 0, job.tiles, bias, slope, y,
             group * bank.outputs + k0, job.groups * bank.outputs, k1 - k0, spoilt,
         )  # fmt: skip
 
 
 @parallel()
 def _products(
-    x, u, bias, y, activation, job, group, edges, blocks, own, sums, spoilt, worker, start, stop
+    x, u, bias, y, slope, job, group, edges, blocks, own, sums, spoilt, worker, start, stop
 ):
     """Make the results of some pieces of the filters in u on some blocks of tiles."""
     c, outputs, panel = job.bank.terms, job.bank.outputs, REGISTERS.vectors * in_vectors(1, x)
@@ -329,7 +329,7 @@ def _products(
                         term == 0,
                     )  # fmt: skip
         leave(
-            s, s_row, s_plane, job.y, job.back, t0, t1, bias, activation, y,
+            s, s_row, s_plane, job.y, job.back, t0, t1, bias, slope, y,
             group * outputs + k0, job.groups * outputs, k1 - k0, spoilt,
         )  # fmt: skip
 

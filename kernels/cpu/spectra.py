@@ -139,9 +139,7 @@ class Layout(NamedTuple):
         return -(-self.terms // self.some)
 
 
-def multiply_signals(
-    left, right, result, taps, length, *, start, bias=None, activation=0, add=False
-):
+def multiply_signals(left, right, result, taps, length, *, start, bias=None, slope=1.0, add=False):
     """Put the products, plus bias (rows, columns), where they belong, from sample `start` on.
 
     Returns whether one of them is not finite: then all samples of its signal are.
@@ -163,7 +161,7 @@ def multiply_signals(
     _columns(
         a, right.array.reshape(-1), right.signals, right.sign, result.array.reshape(-1),
         result.signals, taps, plan, layout, start,
-        np.broadcast_to(bias, (layout.rows, layout.width)), activation, add,
+        np.broadcast_to(bias, (layout.rows, layout.width)), dtype.type(slope), add,
         memory.empty((workers, layout.planes * layout.b_plane + lanes), dtype),
         memory.empty((workers, layout.planes * layout.c_plane), dtype), works, spoilt,
         count=-(-layout.width // layout.block), workers=workers,
@@ -233,7 +231,7 @@ def _analyse_left(source, signals, sign, plan, layout, a, works, worker, start, 
 
 @parallel()
 def _columns(
-    a, source, right, sign, target, result, taps, plan, layout, first_sample, bias, activation,
+    a, source, right, sign, target, result, taps, plan, layout, first_sample, bias, slope,
     add, b_rooms, c_rooms, works, spoilt, worker, start, stop,
 ):  # fmt: skip
     """Make the products of some blocks of columns."""
@@ -252,7 +250,7 @@ def _columns(
             some = _part(result, i * layout.rows, (i + 1) * layout.rows, at, end)
             synthesise(
                 c, i * layout.c_matrix, layout.block, layout.c_plane, plan, first_sample, target,
-                some, activation, add, work, spoilt,
+                some, slope, add, work, spoilt,
             )  # fmt: skip
 
 
@@ -378,7 +376,7 @@ def products(
 
 @linked()
 def synthesise(
-    source, first, row_step, plane, plan, start, target, signals, activation, add, room, spoilt
+    source, first, row_step, plane, plan, start, target, signals, slope, add, room, spoilt
 ):  # fmt: skip
     """Put signals whose spectra are products where they belong, from sample `start` on.
 
@@ -394,10 +392,11 @@ def synthesise(
             for t in range(at, at + min(lanes, len(signals.columns) - j)):
                 if not (np.isfinite(work[t]) and np.isfinite(work[t + lanes])):
                     spoilt[0] = 1
-            if activation == 1:
+            if slope != 1:
                 for t in range(at, at + plan.length * lanes):
                     value = work[t]
-                    work[t] = 0 if value < 0 else value  # NaN stays
+                    low = value * slope if slope else slope  # an infinity times 0 would be NaN
+                    work[t] = low if value < 0 else value  # NaN stays
             _put(work, at, staged, start, target, signals, i, j, add)
 
 

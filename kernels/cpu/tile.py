@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import linked
-from .vectors import REGISTERS, bits, first, load, pointer, spread, store
+from .vectors import REGISTERS, bits, first, load, pointer, sloped, spread, store
 
 ROWS = REGISTERS.rows
 
@@ -60,18 +60,18 @@ def _tile(typing, a, a0, a_row, a_term, rows, b, b0, b_row, terms, c, c0, c_row,
 @intrinsic
 def _scattered_tile(
     typing, a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row,
-    columns, fresh, bias, least,
+    columns, fresh, bias, slope,
 ):  # fmt: skip
     """Do what `multiply_rows` does for no more rows and columns than a tile has."""
     signature = types.void(
         a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row,
-        columns, fresh, bias, least,
+        columns, fresh, bias, slope,
     )  # fmt: skip
 
     def generate(context, builder, signature, values):
         (
             a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row,
-            columns, fresh, bias, least,
+            columns, fresh, bias, slope,
         ) = values  # fmt: skip
         kinds = signature.args
         a_table = pointer(context, builder, kinds[5], a_terms, a_term)
@@ -91,7 +91,7 @@ def _scattered_tile(
                 lambda k: builder.gep(b_start, [builder.load(builder.gep(b_table, [k]))]),
             )  # fmt: skip
             place = _places(builder, c_start, c_row, sums)
-            _finish(builder, sums, biases, place, rows, columns, fresh, least)
+            _finish(builder, sums, biases, place, rows, columns, fresh, slope)
 
         _smallest(builder, (ROWS // 2, ROWS), rows, columns, _lanes(b_start), write)
         return context.get_dummy_value()
@@ -205,11 +205,10 @@ def _add(builder, sums, place, fresh):
             store(builder, builder.fadd(value, old), place(i, j))
 
 
-def _finish(builder, sums, biases, place, rows, columns, fresh, least):
-    """Finish sums: with what is there or, where it is fresh, their bias, and at least so much."""
+def _finish(builder, sums, biases, place, rows, columns, fresh, slope):
+    """Finish sums: with what is there or, where it is fresh, their bias; slope them below 0."""
     vector, size = sums[0][0].type, rows.type
     replace = builder.icmp_signed("!=", fresh, ir.Constant(fresh.type, 0))
-    floor = spread(builder, least, vector)
 
     def put(i, mask_of):
         bias = spread(builder, builder.load(biases[i]), vector)
@@ -217,8 +216,7 @@ def _finish(builder, sums, biases, place, rows, columns, fresh, least):
             mask = mask_of(j)
             old = builder.select(replace, bias, load(builder, place(i, j), vector, mask))
             value = builder.fadd(value, old)
-            low = builder.fcmp_ordered("<", value, floor)
-            store(builder, builder.select(low, floor, value), place(i, j), mask)
+            store(builder, sloped(builder, value, slope), place(i, j), mask)
 
     def part(j):
         left = builder.sub(columns, ir.Constant(size, j * vector.count))
@@ -266,19 +264,19 @@ def multiply_across(a, a0, a_row, rows, b, b_row, terms, c, c_row, width, fresh)
 @linked()
 def multiply_rows(
     a, a0, a_rows, a_row, rows, a_terms, a_term, b, b0, b_rows, b_row, terms, c, c0, c_row, width,
-    fresh, bias, least,
+    fresh, bias, slope,
 ):  # fmt: skip
     """Do what `multiply` does for rows that begin where tables say, and finish the result.
 
     a[i, k] is a[a0 + a_rows[a_row + i] + a_terms[a_term + k]]. Row k of b begins at
     b0 + b_rows[b_row + k]; it is read in whole vectors. A fresh result has the bias of its row,
-    bias[a_row + i], added. What is below `least` becomes it. Nothing is written beyond rows and
-    width, so c may be where the result belongs.
+    bias[a_row + i], added. What is below 0 is multiplied by `slope`. Nothing is written beyond rows
+    and width, so c may be where the result belongs.
     """
     full = REGISTERS.vectors * (REGISTERS.size // b.itemsize)
     for i in range(0, rows, ROWS):
         for j in range(0, width, full):
             _scattered_tile(
                 a, a0, a_rows, a_row + i, min(ROWS, rows - i), a_terms, a_term, b, b0 + j, b_rows,
-                b_row, terms, c, c0 + i * c_row + j, c_row, width - j, fresh, bias, least,
+                b_row, terms, c, c0 + i * c_row + j, c_row, width - j, fresh, bias, slope,
             )  # fmt: skip

@@ -121,6 +121,16 @@ def spread(builder, number, vector):
     return builder.shuffle_vector(first, nothing, mask)
 
 
+def sloped(builder, vector, slope):
+    """Return a vector whose numbers below 0 are multiplied by a slope: 1 leaves them, 0 is ReLU."""
+    zero = ir.Constant(vector.type, [0.0] * vector.type.count)
+    product = builder.fmul(vector, spread(builder, slope, vector.type))
+    is_zero = builder.fcmp_ordered("==", slope, ir.Constant(slope.type, 0.0))
+    low = builder.select(is_zero, zero, product)  # an infinity times 0 would be NaN
+    # Nothing is less than NaN, which stays.
+    return builder.select(builder.fcmp_ordered("<", vector, zero), low, vector)
+
+
 @intrinsic
 def copy(typing, target, target0, source, source0, count):
     """Copy `count` numbers: whole vectors, then what is left under a mask.

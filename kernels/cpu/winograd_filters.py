@@ -171,7 +171,7 @@ def filters_grad(sums, s_row, s_plane, back, kh, kw, outputs, channels, dw, firs
                 for tap in range(0, taps, lanes):
                     store_pixels(
                         dw, target + tap, taps, min(lanes, channels - c), taps - tap,
-                        made, (a * taps + tap) * lanes, bias, 0, 0, seen,
+                        made, (a * taps + tap) * lanes, bias, 0, dw.dtype.type(1), seen,
                     )  # fmt: skip
     if seen.any():
         spoilt[0] = 1

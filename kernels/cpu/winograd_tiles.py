@@ -121,7 +121,7 @@ def _load_tiles(x, origin, channels, tiles, i, j, width, pixels):
 
 @linked()
 def leave(
-    sums, s_row, s_plane, tiles, back, t0, t1, bias, activation, y, channel, planes, channels,
+    sums, s_row, s_plane, tiles, back, t0, t1, bias, slope, y, channel, planes, channels,
     spoilt,
 ):  # fmt: skip
     """Take the frequencies of some channels of tiles t0 to t1 back to pixels of y.
@@ -157,7 +157,7 @@ def leave(
                     store_pixels(
                         y, origin + k * tiles.w + a, plane, min(lanes, channels - c),
                         width - a, pixels, (k * (PIXELS + SPARE) + a) * lanes,
-                        bias, channel + c, activation, seen,
+                        bias, channel + c, slope, seen,
                     )  # fmt: skip
             tile += run
     if seen.any():

@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import linked
-from .vectors import REGISTERS, load, pointer, spread, store, transposed
+from .vectors import REGISTERS, load, pointer, sloped, spread, store, transposed
 
 # Lavin & Gray's (0, 1, -1, 2, -2) round 2.5 times as much as these five, and the best that are
 # powers of two, (0, 1, -1, 2, -1/2), 1.5 times as much and have only one pair.
@@ -267,35 +267,31 @@ def load_pixels(typing, target, target0, source, source0, plane, channels, first
 
 @intrinsic
 def store_pixels(
-    typing, target, target0, plane, channels, count, source, source0, bias, bias0, activation, seen
+    typing, target, target0, plane, channels, count, source, source0, bias, bias0, slope, seen
 ):
-    """Turn vectors of channels into `count` pixels of planes; add the bias, cut off below 0.
+    """Turn vectors of channels into `count` pixels of planes; add the bias, slope them below 0.
 
     To the vector `seen` it adds 0 for finite numbers, and NaN for others. It looks at a whole
     vector of pixels, beyond `count` too.
     """
     signature = types.void(
-        target, target0, plane, channels, count, source, source0, bias, bias0, activation, seen
+        target, target0, plane, channels, count, source, source0, bias, bias0, slope, seen
     )
 
     def generate(context, builder, signature, values):
         target, target0, plane, channels, count, source, source0, bias, bias0 = values[:9]
-        activation, seen = values[9:]
+        slope, seen = values[9:]
         vector = _vector(context, signature.args[0])
         to = pointer(context, builder, signature.args[0], target, target0)
         origin = pointer(context, builder, signature.args[5], source, source0)
         place = pointer(context, builder, signature.args[7], bias, bias0)
         bias = load(builder, place, vector)
         zero = ir.Constant(vector, [0.0] * vector.count)
-        plain = builder.icmp_signed("==", activation, ir.Constant(activation.type, 0))
-        # Nothing is less than the floor, or than NaN.
-        floor = builder.select(plain, ir.Constant(vector, [float("-inf")] * vector.count), zero)
         pixels, sums = [], []
         for i in range(vector.count):
             place = builder.gep(origin, [ir.Constant(count.type, i * vector.count)])
             pixel = builder.fadd(load(builder, place, vector), bias)
-            below = builder.fcmp_ordered("<", pixel, floor)
-            pixels.append(builder.select(below, floor, pixel))
+            pixels.append(sloped(builder, pixel, slope))
             sums.append(pixel)
         # A tree of sums: one after the other they would wait for each other.
         while len(sums) > 1:

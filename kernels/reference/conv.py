@@ -9,6 +9,7 @@ convolution arithmetic for deep learning", 2016, chapter 4, the transposed convo
 import numpy as np
 
 from ..geometry import output_size
+from .activation import leaky_relu
 
 
 def im2col(x, kernel_size, *, stride, padding, dilation, fill=0):
@@ -47,10 +48,10 @@ def _tap(index, windows, stride, dilation):
     return slice(start, start + stride * (windows - 1) + 1, stride)
 
 
-def conv2d(x, w, b, *, stride, padding, dilation, groups, activation=None):
+def conv2d(x, w, b, *, stride, padding, dilation, groups, slope=1.0):
     """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw), add b (o,) or None: (n, o, oh, ow).
 
-    The activation, if any, is "relu".
+    Results below 0 are multiplied by `slope`: 1 leaves them as they are, 0 is ReLU.
     """
     n, (o, _, *kernel_size) = len(x), w.shape
     columns = im2col(x, kernel_size, stride=stride, padding=padding, dilation=dilation)
@@ -58,7 +59,14 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups, activation=None):
     columns = columns.reshape(n, groups, w[0].size, oh * ow)
     y = np.matmul(w.reshape(groups, o // groups, w[0].size), columns).reshape(n, o, oh, ow)
     y = y if b is None else y + b[:, None, None]
-    return y if activation is None else np.maximum(y, 0)
+    return sloped(y, slope)
+
+
+def sloped(y, slope):
+    """Return y, multiplied by a slope where it is below 0."""
+    if slope == 1:
+        return y
+    return np.maximum(y, 0) if slope == 0 else leaky_relu(y, slope)
 
 
 def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):

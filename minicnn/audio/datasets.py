@@ -222,6 +222,14 @@ def load(source: str | os.PathLike, task: str, *, on_error: str = "raise") -> Da
     return dataset
 
 
+# What data sets call their parts.
+PARTS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
 class Parts(NamedTuple):
     """The parts of a data set: to learn from, to choose by, and to be judged by."""
 
@@ -252,8 +260,9 @@ def parts(
     sizes : (int, int, int)
         How many clips are generated for each part.
     data : path or str, optional
-        The data set, see `load`. If its tracks have no parts train, valid and test, those that it
-        lacks are drawn from its training part, or from all of it: a tenth each, one track at least.
+        The data set, see `load`. If its tracks have no parts train, valid and test, by these names
+        or those of `PARTS`, the ones that it lacks are drawn from its training part, or from all
+        that is in none of them: a tenth each, one track at least.
     soundfont : sequence of str
         Banks that play what is generated, see `soundfont.corpus`: the first the training and
         validation parts, the last the test. By default the synthesised band plays it.
@@ -289,8 +298,16 @@ def parts(
 
 def _divided(dataset, rng):
     """Return the parts of a data set; those that it lacks are drawn."""
-    there = set(dataset.splits)
-    whole = dataset.split("train") if "train" in there else dataset
+    names = {other: name for name, others in PARTS.items() for other in others}
+    part_of = [names.get((track.split or "").lower()) for track in dataset.tracks]
+    there = {
+        name: _some(dataset, [i for i, part in enumerate(part_of) if part == name])
+        for name in PARTS
+        if name in part_of
+    }
+    # What is in another part, such as that of the test, must not be learned from.
+    rest = _some(dataset, [i for i, part in enumerate(part_of) if part is None])
+    whole = there.pop("train", rest)
     drawn = [name for name in ("valid", "test") if name not in there]
     tenth = max(len(whole) // 10, 1)
     if len(whole) <= tenth * len(drawn):
@@ -298,10 +315,9 @@ def _divided(dataset, rng):
             f"{dataset.name}: {len(whole)} tracks are too few for {len(drawn) + 1} parts"
         )
     order = rng.permutation(len(whole))
-    found = {name: dataset.split(name) for name in ("valid", "test") if name in there}
     for i, name in enumerate(drawn):
-        found[name] = _some(whole, sorted(order[i * tenth : (i + 1) * tenth]))
-    return Parts(train=_some(whole, sorted(order[len(drawn) * tenth :])), **found)
+        there[name] = _some(whole, sorted(order[i * tenth : (i + 1) * tenth]))
+    return Parts(train=_some(whole, sorted(order[len(drawn) * tenth :])), **there)
 
 
 def _some(dataset, indices):
@@ -323,11 +339,13 @@ def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
     -------
     list of n numbers or arrays [Hz]
         Those of the nearest time of the label; beyond its last one, as far as its step, the last.
-        Further away there is none: 0, or an empty array.
+        Further away there is none: 0, or an empty array. The step is the median one; a label of a
+        single time holds for all.
     """
     at, pitches = np.asarray(label[0], np.float64), label[1]
     times = np.asarray(times, np.float64)
-    none = np.zeros(0) if len(pitches) and np.ndim(pitches[0]) else 0.0
+    several = np.ndim(pitches[0]) if len(pitches) else not isinstance(pitches, np.ndarray)
+    none = np.zeros(0) if several else 0.0
     if not len(at):
         return [none] * len(times)
     step = np.median(np.diff(at)) if len(at) > 1 else np.inf
@@ -335,5 +353,5 @@ def pitches_at(label: tuple[Any, Any], times: Any) -> list[Any]:
     before = after - 1
     after = np.minimum(after, len(at) - 1)
     nearest = np.where(times - at[before] <= at[after] - times, before, after)
-    near = np.abs(at[nearest] - times) <= step
+    near = np.abs(at[nearest] - times) <= step * (1 + 1e-9)  # steps are rounded
     return [pitches[i] if ok else none for i, ok in zip(nearest, near, strict=True)]

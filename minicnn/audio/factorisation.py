@@ -140,6 +140,50 @@ def factorise(
     return Factors(listeners, songs)
 
 
+def fold_in(
+    plays,
+    listeners,
+    *,
+    alpha: float = 40.0,
+    epsilon: float | None = None,
+    regularisation: float = 100.0,
+) -> np.ndarray:
+    """Return the factors of other songs, once these listeners have played them.
+
+    The factors of the listeners are held, so it is the second half of an iteration, exactly. Of
+    other listeners of known songs it takes the plays transposed, and the factors of the songs.
+
+    Parameters
+    ----------
+    plays : sparse array, shape (n_listeners, n_songs)
+        How often; 0 where it never was.
+    listeners : array of float, shape (n_listeners, n_factors)
+        Of `factorise`.
+    alpha, epsilon, regularisation
+        See `factorise`.
+
+    Returns
+    -------
+    ndarray, shape (n_songs, n_factors)
+        Of the dtype of the listeners' factors. A song nobody plays has 0.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many factors as listeners, or something is out of range.
+    """
+    listeners = np.asarray(listeners, np.result_type(np.asarray(listeners), np.float32))
+    more = confidence(plays, alpha, epsilon).astype(listeners.dtype)
+    if listeners.ndim != 2 or len(listeners) != more.shape[0]:
+        raise ValueError(
+            f"fold_in: plays are {more.shape}, factors of listeners {listeners.shape}; they must "
+            "have as many rows"
+        )
+    if not regularisation > 0:
+        raise ValueError(f"fold_in: regularisation is {regularisation}; it must be above 0")
+    return _solved(scipy.sparse.csr_array(more.T), listeners, regularisation, "song")
+
+
 def objective(
     plays,
     factors: Factors,

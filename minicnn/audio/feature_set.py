@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from tqdm import tqdm
@@ -37,7 +37,7 @@ class Statistics(NamedTuple):
     def to_unit(self, x: np.ndarray) -> np.ndarray:
         """Return features from 0, the least of all bands, to 1, the largest."""
         least, most = self.least.min(), self.most.max()
-        return (x - least) / (most - least)
+        return (x - least) / np.maximum(most - least, 1e-5)
 
 
 class FeatureSet(Sequence[np.ndarray]):
@@ -78,6 +78,48 @@ class FeatureSet(Sequence[np.ndarray]):
     def times(self, index: int) -> np.ndarray:
         """Return the time of each window of a recording, shape (n_windows,) [s]."""
         return self.front_end.window_times(self[index].shape[-1])
+
+    def pieces(
+        self, targets: Sequence[Any], length: int, around: int = 0
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return recordings cut into pieces of one length, for networks that slide along them.
+
+        Augmentations take such pieces; with `augment.RandomCrop` each epoch has other parts of
+        them. Beyond a recording is what windows see there, and the target is 0.
+
+        Parameters
+        ----------
+        targets : sequence, one array of shape (..., T) for each recording
+            What its frames are to be answered with.
+        length : int [frames]
+            Of a piece.
+        around : int [frames]
+            What each piece has more before it and behind it, so that pieces overlap.
+
+        Returns
+        -------
+        list of (array, shape (C, [F,] length + 2 around), and array, shape (..., the same))
+
+        Raises
+        ------
+        ValueError
+            If there are not as many targets as recordings, or values as frames.
+        """
+        if len(targets) != len(self):
+            raise ValueError(f"pieces: there are {len(targets)} targets for {len(self)} files")
+        found = []
+        for x, target, name in zip(self, map(np.asarray, targets), self.names, strict=True):
+            if target.shape[-1:] != x.shape[-1:]:
+                raise ValueError(
+                    f"pieces: the target of {name!r} is {target.shape} for {x.shape[-1]} frames"
+                )
+            sides = around, around + -x.shape[-1] % length
+            x = self.front_end.extended(x, *sides)
+            target = np.pad(target, [(0, 0)] * (target.ndim - 1) + [sides])
+            for start in range(0, x.shape[-1] - 2 * around, length):
+                part = slice(start, start + length + 2 * around)
+                found.append((x[..., part], target[..., part]))
+        return found
 
     def windows(
         self, targets: Sequence[Any] | None = None, *, per_window: bool = False
@@ -135,7 +177,7 @@ class WindowDataset:
                 f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
             )
         self.features, self.targets, self.per_window = features, targets, per_window
-        counts = [len(features.times(i)) for i in range(len(features))]
+        counts = np.array([len(features.times(i)) for i in range(len(features))], int)
         self.files = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
         if per_window and targets is not None:
@@ -158,8 +200,37 @@ class WindowDataset:
         target = self.targets[file]
         return window, target[place] if self.per_window else target
 
+    def means(self, values: Any) -> np.ndarray:
+        """Return for each recording the mean of what a network says of its windows.
 
-@dataclass(frozen=True)
+        Parameters
+        ----------
+        values : array, shape (N, ...)
+            A row for each window.
+
+        Returns
+        -------
+        ndarray, shape (n_recordings, ...)
+
+        Raises
+        ------
+        ValueError
+            If there are not as many rows as windows, or a recording has no window.
+        """
+        values = np.asarray(values)
+        counts = np.bincount(self.files, minlength=len(self.features))
+        if len(values) != len(self) or not counts.all():
+            raise ValueError(
+                f"means: there are {len(values)} rows for {len(self)} windows of "
+                f"{np.count_nonzero(counts)} recordings, of {len(counts)}"
+            )
+        if not len(values):
+            return values
+        sums = np.add.reduceat(values, self._first, axis=0)
+        return sums / counts.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+
+
+@dataclass(frozen=True, eq=False)
 class TrackFeatures(FeatureSet):
     """The features of tracks, in memory, and their labels.
 
@@ -184,56 +255,85 @@ class TrackFeatures(FeatureSet):
         return self.arrays[index]
 
 
+@overload
 def track_features(
-    model: Any,
-    tracks: Sequence[Any],
-    *,
-    workers: int | None = None,
-    progress: bool = True,
-) -> TrackFeatures:
+    model: list | tuple, tracks: Sequence[Any], *, workers: int | None = ..., progress: bool = ...
+) -> list[TrackFeatures]: ...
+@overload
+def track_features(
+    model: Any, tracks: Sequence[Any], *, workers: int | None = ..., progress: bool = ...
+) -> TrackFeatures: ...
+def track_features(model, tracks, *, workers=None, progress=True):
     """Compute the features of tracks, and keep them in memory with their labels.
 
     For what does not fit into memory there is `folder_features`.
 
     Parameters
     ----------
-    model : Network or FrontEnd
-        See `FrontEnd.of`.
+    model : Network or FrontEnd, or a list of them
+        See `FrontEnd.of`. For several, such as a network and what it is compared with, a track is
+        read, or generated, once for each sampling rate.
     tracks : sequence of tracks
         Such as a `datasets.Dataset`.
     workers : int, optional
         How many processes read or generate them; by default as many as there are cores, if there
         are tracks enough. They are started afresh (not forked), so a script must guard its start
-        with `if __name__ == "__main__":`. With 0 all is done in this process.
+        with `if __name__ == "__main__":`. With 0 or 1 all is done in this process.
     progress : bool
         Whether to show a bar.
 
     Returns
     -------
-    TrackFeatures
+    TrackFeatures, or a list of them
 
     Raises
     ------
     TypeError
         If the network takes no sound.
+    FileNotFoundError, ValueError
+        If a track or its label cannot be read, or workers is below 0.
+    RuntimeError
+        If a worker process dies, or none starts, as in a script that does not guard its start.
     """
-    front_end = FrontEnd.of(model)
-    compute = functools.partial(_features, front_end)
+    several = isinstance(model, (list, tuple))
+    front_ends = [FrontEnd.of(each) for each in (model if several else [model])]
+    if workers is not None and workers < 0:
+        raise ValueError(f"track_features: workers is {workers}; it must be 0 or more")
+    compute = functools.partial(_features, front_ends)
     if workers is None:
         workers = min(os.cpu_count() or 1, len(tracks) // _ENOUGH)
     bar = functools.partial(
         tqdm, total=len(tracks), disable=not progress, dynamic_ncols=True, unit="track"
     )
     if workers > 1:
-        with worker_pool(workers) as pool:
-            found = list(bar(pool.map(compute, tracks)))
+        found = _in_processes(compute, tracks, workers, bar)
     else:
         found = list(bar(map(compute, tracks)))
-    arrays, labels = (tuple(each) for each in zip(*found, strict=True)) if found else ((), ())
-    return TrackFeatures(front_end, tuple(track.name for track in tracks), arrays, labels)
+    names = tuple(track.name for track in tracks)
+    labels = tuple(label for _, label in found)
+    sets = [
+        TrackFeatures(front_end, names, tuple(arrays[i] for arrays, _ in found), labels)
+        for i, front_end in enumerate(front_ends)
+    ]
+    return sets if several else sets[0]
 
 
-def _features(front_end, track):
-    """Return the features of a track, and its label."""
-    samples, label = track.load(front_end.sample_rate)
-    return front_end.transform(front_end.lengthened(samples)), label
+def _in_processes(compute, tracks, workers, bar):
+    """Return what processes compute of tracks, in order."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    with worker_pool(workers) as pool:
+        try:
+            return list(bar(pool.map(compute, tracks)))
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "track_features: a worker process died (out of memory, or a script without "
+                "'if __name__ == \"__main__\":'); workers=0 shows an error of its own"
+            ) from error
+
+
+def _features(front_ends, track):
+    """Return the features of a track under each front end, and its label."""
+    loaded = {rate: track.load(rate) for rate in {each.sample_rate for each in front_ends}}
+    arrays = [each.transform(each.lengthened(loaded[each.sample_rate][0])) for each in front_ends]
+    return arrays, loaded[front_ends[0].sample_rate][1]

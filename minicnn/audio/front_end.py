@@ -157,7 +157,24 @@ class FrontEnd:
             return transformed
         last = self._last_middle(transformed.shape[-1])
         behind = last + self.length - self.before - transformed.shape[-1]
-        return self._extended(transformed, self.before, behind)
+        return self.extended(transformed, self.before, behind)
+
+    def extended(self, transformed: np.ndarray, before: int, after: int) -> np.ndarray:
+        """Return what `transform` returned, with what windows see beyond the music around it.
+
+        Parameters
+        ----------
+        transformed : array, shape (C, [F,] T)
+        before, after : int [frames]
+
+        Returns
+        -------
+        ndarray, shape (C, [F,] before + T + after)
+        """
+        around = [(0, 0)] * (transformed.ndim - 1) + [(before, after)]
+        if self.edges == "repeated":
+            return np.pad(transformed, around, mode="edge")
+        return np.pad(transformed, around, constant_values=self.silence)
 
     def window(self, transformed: np.ndarray, index: int) -> np.ndarray:
         """Return one of `windows`, without the others.
@@ -186,7 +203,7 @@ class FrontEnd:
         start = places[index] - self.before
         part = np.asarray(transformed[..., max(start, 0) : start + self.length])
         ahead = max(-start, 0)
-        return self._finished(self._extended(part, ahead, self.length - ahead - part.shape[-1]))
+        return self._finished(self.extended(part, ahead, self.length - ahead - part.shape[-1]))
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return what the network takes of samples at the right rate: all windows of them.
@@ -247,13 +264,6 @@ class FrontEnd:
     def frame_rate(self) -> float:
         """Frames of `transform` per second, or its samples."""
         return self.sample_rate / self.hop_length
-
-    def _extended(self, x, ahead, behind):
-        """Return x with so many frames more of what windows see beyond the music."""
-        around = [(0, 0)] * (x.ndim - 1) + [(ahead, behind)]
-        if self.edges == "repeated":
-            return np.pad(x, around, mode="edge")
-        return np.pad(x, around, constant_values=self.silence)
 
     def _finished(self, windows):
         """Return windows as the network takes them."""

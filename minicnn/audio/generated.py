@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from minicnn.audio import sound
-from minicnn.audio.clip import Clip
 from minicnn.audio.datasets import Dataset
 from minicnn.audio.style import SOLOISTS, TAGS
 from minicnn.audio.synth import Corpus
@@ -22,7 +21,7 @@ def _pitch(clip):
     rows = clip.f0(FRAME_RATE)
     if len(rows) > 1:
         raise ValueError(f"generated: pitch takes one source, and there are {len(rows)}")
-    frequency = rows[0] if len(rows) else np.zeros(int(np.ceil(clip.seconds * FRAME_RATE)))
+    frequency = rows[0] if len(rows) else np.zeros(rows.shape[1])
     return np.arange(len(frequency)) / FRAME_RATE, frequency
 
 
@@ -32,7 +31,8 @@ def _pitches(clip):
     return np.arange(len(pitches)) / FRAME_RATE, pitches
 
 
-LABELS: dict[str, Callable[[Clip], Any]] = {
+# From a clip; those of classes and tags also from a piece.
+LABELS: dict[str, Callable[[Any], Any]] = {
     "classes": lambda clip: clip.instrument,
     "tags": lambda clip: clip.tags,
     "onsets": lambda clip: clip.onsets(),
@@ -63,7 +63,9 @@ class GeneratedTrack:
 
     @property
     def label(self) -> Any:
-        """What is to be learned of it."""
+        """What is to be learned of it; for classes and tags nothing has to sound."""
+        if self.task in NAMES:
+            return LABELS[self.task](self.corpus.piece(self.index))
         return self.load(self.corpus.sample_rate)[1]
 
     def load(self, sample_rate: float) -> tuple[np.ndarray, Any]:
@@ -97,10 +99,13 @@ def dataset(corpora: Sequence[Corpus], task: str) -> Dataset:
     Raises
     ------
     ValueError
-        If there is no such task.
+        If there is no such task, or classes are asked of another corpus than instruments.
     """
     if task not in LABELS:
         raise ValueError(f"generated: there is no task {task!r}; there are {', '.join(LABELS)}")
+    others = sorted({corpus.name for corpus in corpora} - {"instruments"})
+    if task == "classes" and others:
+        raise ValueError(f"generated: classes are those of instruments, not of {others[0]}")
     tracks = tuple(
         GeneratedTrack(corpus, i, task) for corpus in corpora for i in range(len(corpus))
     )

@@ -51,7 +51,7 @@ def tracks(source: Path, task: str) -> tuple[str, str, Iterator[Track | str]]:
     table = source / "labels.csv" if source.is_dir() else source
     if not table.is_file():
         raise FileNotFoundError(f"load: there is no file {str(table)!r}")
-    rows, comma = _rows(table)
+    rows, comma = table_rows(table)
     if not rows:
         raise ValueError(f"load: {table} is empty; its first row must name the columns")
     header = [name.strip().lower() for name in rows[0][1]]
@@ -150,7 +150,7 @@ def _duration(path):
 
 
 def _label_of_file(path, task, duration):
-    rows, comma = _rows(path, task)
+    rows, comma = table_rows(path, task)
     if rows and not any(_is_number(value, comma) for value in rows[0][1]):
         rows = rows[1:]  # names of columns
     cells = [(line, [value.strip() for value in values]) for line, values in rows]
@@ -263,11 +263,16 @@ def _number(text, comma):
         return math.nan
 
 
-def _rows(path, task=None) -> tuple[list[Row], bool]:
+def table_rows(path: Path, task: str | None = None) -> tuple[list[Row], bool]:
     """Return all rows that are not blank, and whether a comma is not between them.
 
     A table names its columns, so its first row has what is between; a file of labels, with a task,
     may begin with a row of one value.
+
+    Raises
+    ------
+    ValueError
+        If it is no text, or quotation marks in it are not closed.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")

@@ -1,22 +1,27 @@
-"""A simulated population that plays songs: who plays what, where no such data can be had.
+"""Who plays what: a table of real listeners, or a simulated population where none can be had.
 
-Few songs are played by most, and most by few; some listeners play a lot, and most a little; and
-each has a taste, for some features of songs and against others. So whoever knows only which songs
-are popular does well, who knows who played what does better, and who can tell the features of a
-song from its sound can recommend it before anybody has played it.
+In a population, few songs are played by most, and most by few; some listeners play a lot, and most
+a little; and each has a taste, for some features of songs and against others. So whoever knows only
+which songs are popular does well, who knows who played what does better, and who can tell the
+features of a song from its sound can recommend it before anybody has played it.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 from tqdm import tqdm
 
+from minicnn.audio.label_table import table_rows
 from minicnn.rng import generator
 
+_COLUMNS = ("listener", "file", "count")
 _CHUNK = 256  # listeners at a time: 40 MB of doubles for 20,000 songs
 
 
@@ -124,6 +129,60 @@ def simulate(
         (np.ones(len(who), np.int32), (who, what)), shape=(n_listeners, len(features))
     )
     return Population(found.tocsr(), tastes, chances / chances.sum())
+
+
+def read(path: str | os.PathLike, songs: Sequence[str]) -> Any:
+    """Return who plays what, from a table with the columns listener, file and count.
+
+    Of a listener and a song that have several rows, the counts are added up. Songs without a row
+    are played by nobody.
+
+    Parameters
+    ----------
+    path : path-like
+        Text in UTF-8 with commas, semicolons or tabs between.
+    songs : sequence of str
+        The files, as the table names them: their order is that of the columns.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of int64, shape (n_listeners, n_songs)
+        Listeners are in the order of the table.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If it has other columns, a song that is not among these, a count that is none, or no rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"read: there is no file {str(path)!r}")
+    lines, _ = table_rows(path)
+    header = [name.strip().lower() for name in lines[0][1]] if lines else []
+    if sorted(header) != sorted(_COLUMNS):
+        raise ValueError(
+            f"read: {path} has columns {', '.join(header)}; plays need {', '.join(_COLUMNS)}"
+        )
+    columns = {song: column for column, song in enumerate(songs)}
+    rows: dict[str, int] = {}
+    found = []
+    for line, values in lines[1:]:
+        where = f"read: {path.name} line {line}"
+        if len(values) != len(header):
+            raise ValueError(f"{where} has {len(values)} values, not {', '.join(header)}")
+        listener, song, count = (values[header.index(name)].strip() for name in _COLUMNS)
+        if song not in columns:
+            raise ValueError(f"{where}: there is no song {song!r}")
+        if not (count.isascii() and count.isdecimal()):
+            raise ValueError(f"{where}: a count is {count!r}; it must be a whole number")
+        found.append((int(count), rows.setdefault(listener, len(rows)), columns[song]))
+    if not found:
+        raise ValueError(f"read: {path} has no rows but the names of its columns")
+    counts, who, what = np.array(found).T
+    shape = len(rows), len(songs)
+    return scipy.sparse.coo_array((counts, (who, what)), shape=shape).tocsr()
 
 
 def _counts(random, n_listeners, plays, activity):

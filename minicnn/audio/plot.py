@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -141,4 +142,56 @@ def pitch(
     bottom.axhline(threshold, color="gray", linestyle=":")
     bottom.set(ylabel="confidence", ylim=(0, 1.05))
     top.legend(loc="upper right", facecolor="gray")
+    return figure
+
+
+def tags_below_spectrogram(
+    samples: np.ndarray,
+    sample_rate: float,
+    found: Any,
+    names: Sequence[str],
+    spans: Sequence[tuple[float, float, Sequence[str]]] = (),
+    *,
+    most: int = 24,
+    title: str = "",
+    **options: Any,
+) -> Any:
+    """Draw a spectrogram, and below it how probable each tag is over time.
+
+    Parameters
+    ----------
+    samples : array of float, shape (n,)
+    sample_rate : float [Hz]
+    found : Prediction
+        Of windows that are evenly spaced, values (n_windows, n_tags), see `windows.predict`.
+    names : sequence of n_tags str
+    spans : sequence of (start [s], end [s], tags), optional
+        What is true, and when: drawn as lines.
+    most : int
+        How many tags are drawn, those that are most probable at any time.
+    title : str
+    **options
+        Those of `spectrogram`.
+
+    Returns
+    -------
+    Figure
+    """
+    shown = np.sort(np.argsort(-found.values.max(axis=0), kind="stable")[:most])
+    row_of = {names[i]: row for row, i in enumerate(shown)}
+    figure, top, bottom = below_spectrogram(samples, sample_rate, title=title, **options)
+    figure.set_figheight(3.2 + 0.17 * len(shown))
+    top.get_gridspec().set_height_ratios([2, 0.15 * len(shown)])
+    mesh = bottom.pcolormesh(
+        found.times, range(len(shown)), found.values[:, shown].T,
+        vmin=0, vmax=1, cmap="Blues", shading="nearest", rasterized=True,
+    )  # fmt: skip
+    for start, end, tags in spans:
+        rows = [row_of[tag] + 0.42 for tag in tags if tag in row_of]
+        bottom.hlines(rows, start, end, color="C3", linewidth=1.5)
+        bottom.axvline(end, color="gray", linewidth=0.6)
+    bottom.set_yticks(range(len(shown)), [names[i] for i in shown], fontsize=8)
+    bottom.invert_yaxis()
+    label = "probability" + "; what is true is underlined" * bool(len(spans))
+    figure.colorbar(mesh, ax=[top, bottom], label=label, aspect=40, pad=0.01)
     return figure

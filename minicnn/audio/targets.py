@@ -126,6 +126,34 @@ def multi_hot(classes: Sequence[Sequence[int]], n_classes: int) -> np.ndarray:
     return target
 
 
+def tags(labels: Sequence[Sequence[str]], names: Sequence[str]) -> np.ndarray:
+    """Return rows that are 1 at each of their tags and 0 elsewhere; `rank_tags` is the way back.
+
+    Parameters
+    ----------
+    labels : sequence of n sequences of str
+        The tags of each clip.
+    names : sequence of n_tags str
+        All tags, in the order of the network's outputs.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, n_tags)
+
+    Raises
+    ------
+    ValueError
+        If a tag is not among the names.
+    """
+    numbers = {name: i for i, name in enumerate(names)}
+    for i, some in enumerate(labels):
+        if unknown := [tag for tag in some if tag not in numbers]:
+            raise ValueError(
+                f"tags: row {i} has {unknown[0]!r}, which is none of {len(names)} tags"
+            )
+    return multi_hot([[numbers[tag] for tag in some] for some in labels], len(names))
+
+
 def blurred(frequencies, bins: PitchBins, deviation: float = 25.0) -> np.ndarray:
     """Return rows with a bump of height 1 at their pitch, as CREPE is trained.
 
@@ -462,8 +490,7 @@ def is_active(
     threshold : float
         To be chosen on validation data.
     median : float [s]
-        The length of the median filter, 0.8 s in Schlüter & Grill's code; here always an odd number
-        of frames, so that nothing moves. At the ends it takes what is there.
+        See `median_filter`.
 
     Returns
     -------
@@ -474,19 +501,42 @@ def is_active(
     ValueError
         If a probability is NaN, or the frame rate not above 0.
     """
+    return median_filter(probabilities, frame_rate, median) > threshold
+
+
+def median_filter(probabilities, frame_rate: float, median: float = 0.8) -> np.ndarray:
+    """Return the median around each frame: what `is_active` compares with a threshold.
+
+    Parameters
+    ----------
+    probabilities : array, shape (n,)
+    frame_rate : float [frames per second]
+    median : float [s]
+        The length of the filter, 0.8 s in Schlüter & Grill's code; here always an odd number
+        of frames, so that nothing moves. At the ends it takes what is there.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If a probability is NaN, or the frame rate not above 0.
+    """
     probabilities = np.asarray(probabilities, np.float64)
-    _check_rate("is_active", frame_rate)
+    _check_rate("median_filter", frame_rate)
     if np.isnan(probabilities).any():
-        raise ValueError(f"is_active: {np.isnan(probabilities).sum()} probabilities are NaN")
+        raise ValueError(f"median_filter: {np.isnan(probabilities).sum()} probabilities are NaN")
     half = round(median * frame_rate / 2)
     padded = np.pad(probabilities, half, constant_values=np.nan)
-    active = np.zeros(len(probabilities), bool)
+    medians = np.zeros(len(probabilities))
     # The median copies its windows: those of three hours at once would be a gigabyte.
-    for start in range(0, len(active), MANY):
-        stop = min(start + MANY, len(active))
+    for start in range(0, len(medians), MANY):
+        stop = min(start + MANY, len(medians))
         windows = sliding_window_view(padded[start : stop + 2 * half], 2 * half + 1)
-        active[start:stop] = np.nanmedian(windows, axis=1) > threshold
-    return active
+        medians[start:stop] = np.nanmedian(windows, axis=1)
+    return medians
 
 
 def rank_tags(

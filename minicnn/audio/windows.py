@@ -23,6 +23,7 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.audio import stream
+from minicnn.audio.feature_set import FeatureSet
 from minicnn.audio.front_end import FrontEnd
 from minicnn.autograd import Tensor, no_grad
 from minicnn.nn.module import Module
@@ -99,6 +100,47 @@ def predict(model: Module | Callable, sound: Any, sample_rate: float | None = No
     found = list(pieces(model, sound, sample_rate, **options))
     times = np.concatenate([piece.times for piece in found])
     return Prediction(times, np.concatenate([piece.values for piece in found]))
+
+
+def predict_features(
+    model: Module | Callable,
+    features: FeatureSet,
+    *,
+    scale: Callable | None = None,
+    activation: Callable | None = None,
+    batch_size: int = 32,
+) -> list[Prediction]:
+    """Return what a network says about recordings whose features are there already.
+
+    Parameters
+    ----------
+    model : Module or callable
+        As in `predict`.
+    features : FeatureSet
+        Such as `audio.track_features` returns. Its front end says how they are cut into windows.
+    scale, activation : callable, optional
+        As in `pieces`.
+    batch_size : int
+        How many windows the network gets at once.
+
+    Returns
+    -------
+    list of Prediction
+        One for each recording, with an answer for each window.
+
+    Examples
+    --------
+    The tags of every recording.
+
+    >>> found = predict_features(model, features, activation=ops.sigmoid)
+    >>> np.stack([each.pool("mean") for each in found]).shape
+    (200, 50)
+    """
+    network = _Network(model, None, scale, activation, batch_size)
+    return [
+        Prediction(features.times(i), network(features.front_end.windows(each)))
+        for i, each in enumerate(features)
+    ]
 
 
 def pieces(
@@ -221,6 +263,49 @@ def pieces(
         found = _averaged(parts, hop < window, frame)
     for middles, values in found:
         yield Prediction(middles / rate, values if decode is None else np.asarray(decode(values)))
+
+
+def predict_frames(
+    model: Network,
+    transformed: np.ndarray,
+    *,
+    scale: Callable | None = None,
+    activation: Callable | None = None,
+    window: int = 1000,
+) -> np.ndarray:
+    """Return what a network says of each frame of what its front end made of a sound before.
+
+    That is what `predict` returns of the sound itself, for networks that slide frame by frame:
+    those for onsets and for voices.
+
+    Parameters
+    ----------
+    model : Network
+    transformed : array, shape (C, F, T)
+        From `FrontEnd.transform`, such as an element of a `FeatureSet`.
+    scale, activation : callable, optional
+        As `pieces` takes them.
+    window : int [frames]
+        How many are computed at once.
+
+    Returns
+    -------
+    ndarray, shape (T, ...)
+
+    Raises
+    ------
+    TypeError
+        If the network takes no sound, or does not slide frame by frame.
+    """
+    front_end = FrontEnd.of(model)
+    if front_end.step != 1 or model.slide_hop != 1:
+        raise TypeError(f"predict_frames: {type(model).__name__} does not slide frame by frame")
+    network = _Network(model, model.slide, scale, activation, 1)
+    around = front_end.surrounded(transformed)[None]
+    more = front_end.length - 1
+    starts = range(0, transformed.shape[-1], window)
+    parts = (network(around[..., start : start + window + more]) for start in starts)
+    return np.concatenate([_rows(part, -1) for part in parts])
 
 
 def cut_for(model: Any, seconds: float = 10.0, *, window: int | None = None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ and biases of 0.2 in the convolutions.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,8 @@ class AuxiliaryHead(nn.Module):
 
     Parameters
     ----------
-    inputs, classes : int
+    inputs, channels, hidden, classes : int
+        How many the 1x1 convolution and the dense layer have; the paper's are 128 and 1024.
     pool : Module
         From 14x14 maps to 4x4.
     convolution : Convolution or NormalisedConvolution
@@ -116,17 +118,17 @@ class AuxiliaryHead(nn.Module):
     rng : int, Generator or None
     """
 
-    def __init__(self, inputs, classes, *, pool, convolution, dense, rng=None):
+    def __init__(self, inputs, channels, hidden, classes, *, pool, convolution, dense, rng=None):
         rng = generator(rng)
         self.pool = pool
-        self.conv = convolution(inputs, 128, 1, rng=rng)
-        self.fc1 = dense(128 * 4 * 4, 1024, rng=rng)
-        self.fc2 = dense(1024, classes, rng=rng)
+        self.conv = convolution(inputs, channels, 1, rng=rng)
+        self.fc1 = dense(channels * 4 * 4, hidden, rng=rng)
+        self.fc2 = dense(hidden, classes, rng=rng)
         self.dropout = nn.Dropout(0.7)
 
     def forward(self, x):
         x = self.conv(self.pool(x))  # (N, 128, 4, 4)
-        x = ops.relu(self.fc1(x.reshape(len(x), 128 * 4 * 4)))
+        x = ops.relu(self.fc1(x.reshape(len(x), math.prod(x.shape[1:]))))
         return self.fc2(self.dropout(x))
 
 
@@ -141,6 +143,9 @@ class GoogLeNet(nn.Network):
     auxiliary : bool
         Whether the two heads are there.
     classes : int
+    width : float
+        The share of the paper's channels that every layer has, in eighths: below 1 for small images
+        and little time.
     rng : int, Generator or None
         Draws the weights from U(-b, b) with b = sqrt(3 / fan-in).
     """
@@ -155,14 +160,19 @@ class GoogLeNet(nn.Network):
     head_pool: Any = functools.partial(nn.AvgPool2d, 5, 3)
     dropout_rate = 0.4
 
-    def __init__(self, *, auxiliary: bool = False, classes: int = 1000, rng=None):
-        rng = generator(rng)
-        inception = functools.partial(
-            Inception, kernel_size=self.kernel_size, convolution=self.convolution, rng=rng
+    def __init__(self, *, auxiliary: bool = False, classes: int = 1000, width: float = 1, rng=None):
+        w, rng = arguments.scaling("googlenet", width, 8), generator(rng)
+        options: dict[str, Any] = dict(
+            kernel_size=self.kernel_size, convolution=self.convolution, rng=rng
         )
-        self.conv1 = self.convolution(3, 64, 7, stride=2, rng=rng)
-        self.conv2 = self.convolution(64, 64, 1, rng=rng)
-        self.conv3 = self.convolution(64, 192, 3, rng=rng)
+
+        def inception(inputs, one, three, five, projection):
+            three, five = map(w, three), map(w, five)
+            return Inception(w(inputs), w(one), (*three,), (*five,), w(projection), **options)
+
+        self.conv1 = self.convolution(3, w(64), 7, stride=2, rng=rng)
+        self.conv2 = self.convolution(w(64), w(64), 1, rng=rng)
+        self.conv3 = self.convolution(w(64), w(192), 3, rng=rng)
         self.norm = self.normalisation()
         self.pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.pool4 = nn.MaxPool2d(self.last_pool, stride=2, ceil_mode=True)
@@ -181,10 +191,10 @@ class GoogLeNet(nn.Network):
             head = functools.partial(
                 AuxiliaryHead, convolution=self.convolution, dense=self.dense, rng=rng
             )
-            self.aux1 = head(512, classes, pool=self.head_pool())
-            self.aux2 = head(528, classes, pool=self.head_pool())
+            self.aux1 = head(w(512), w(128), w(1024), classes, pool=self.head_pool())
+            self.aux2 = head(w(528), w(128), w(1024), classes, pool=self.head_pool())
         self.dropout = nn.Dropout(self.dropout_rate)
-        self.fc = self.dense(1024, classes, rng=rng)
+        self.fc = self.dense(w(1024), classes, rng=rng)
 
     def forward(self, x):  # (N, 3, 224, 224)
         x = self.norm(self.pool(self.conv1(x)))  # (N, 64, 56, 56)
@@ -210,7 +220,7 @@ class TorchvisionGoogLeNet(GoogLeNet):
     transform_input : bool
         Whether images come normalised by ImageNet's mean and deviation, as torchvision's networks
         take them, and are to be scaled to [-1, 1], as its checkpoint was trained.
-    auxiliary, classes, rng
+    auxiliary, classes, width, rng
         As for `GoogLeNet`; draws the weights from N(0, 0.01^2).
     """
 
@@ -272,7 +282,7 @@ def build(variant: str = "paper", **options) -> nn.Network:
     Raises
     ------
     ValueError
-        If the variant is neither of the two.
+        If the variant is neither of the two, or the width no multiple of an eighth.
     """
     variants = {"paper": GoogLeNet, "torchvision": TorchvisionGoogLeNet}
     return arguments.choice("googlenet", "variant", variant, variants)(**options)

@@ -15,6 +15,7 @@ import functools
 
 from minicnn import nn, ops
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 
@@ -27,6 +28,9 @@ class ResNet(nn.Network):
     counts : four int
         The blocks of each stage, of 64, 128, 256 and 512 channels.
     classes : int
+    width : float
+        The share of the paper's channels that every layer has, in sixty-fourths: below 1 for small
+        images and little time.
     rng : int, Generator or None
         Draws the filters from He's normal distribution over the fan-out, and the last layer from
         U(-b, b) with b = 1 / sqrt(fan-in).
@@ -35,17 +39,17 @@ class ResNet(nn.Network):
     input_shape = (3, 224, 224)
     smallest_shape = (3, 32, 32)
 
-    def __init__(self, block, counts, *, classes: int = 1000, rng=None):
-        rng = generator(rng)
-        self.conv1 = _convolution(3, 64, 7, stride=2, rng=rng)
-        self.bn1 = nn.BatchNorm2d(64)
+    def __init__(self, block, counts, *, classes: int = 1000, width: float = 1, rng=None):
+        w, rng = arguments.scaling("resnet", width, 64), generator(rng)
+        self.conv1 = _convolution(3, w(64), 7, stride=2, rng=rng)
+        self.bn1 = nn.BatchNorm2d(w(64))
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         e = block.expansion
-        self.layer1 = _stage(block, counts[0], 64, 64, stride=1, rng=rng)
-        self.layer2 = _stage(block, counts[1], 64 * e, 128, stride=2, rng=rng)
-        self.layer3 = _stage(block, counts[2], 128 * e, 256, stride=2, rng=rng)
-        self.layer4 = _stage(block, counts[3], 256 * e, 512, stride=2, rng=rng)
-        self.fc = nn.Linear(512 * e, classes, rng=rng)
+        self.layer1 = _stage(block, counts[0], w(64), w(64), stride=1, rng=rng)
+        self.layer2 = _stage(block, counts[1], w(64) * e, w(128), stride=2, rng=rng)
+        self.layer3 = _stage(block, counts[2], w(128) * e, w(256), stride=2, rng=rng)
+        self.layer4 = _stage(block, counts[3], w(256) * e, w(512), stride=2, rng=rng)
+        self.fc = nn.Linear(w(512) * e, classes, rng=rng)
 
     def forward(self, x):  # (N, 3, 224, 224)
         x = ops.relu(self.bn1(self.conv1(x)))  # (N, 64, 112, 112)

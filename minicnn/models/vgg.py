@@ -14,10 +14,12 @@ classifier takes, as torchvision does.
 from __future__ import annotations
 
 import functools
+import math
 from itertools import pairwise
 
 from minicnn import nn
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 # Table 1: for each depth, the 3x3 convolutions of the five stages of 64 to 512 channels.
@@ -39,6 +41,9 @@ class VGG(nn.Network):
     batch_norm : bool
         Whether each convolution is normalised over the batch before its ReLU.
     classes : int
+    width : float
+        The share of the paper's channels that every layer has, in sixty-fourths: below 1 for small
+        images and little time.
     rng : int, Generator or None
         Draws the filters from He's normal distribution over the fan-out and the dense weights from
         N(0, 0.01^2); biases begin at 0.
@@ -47,12 +52,21 @@ class VGG(nn.Network):
     input_shape = (3, 224, 224)
     smallest_shape = (3, 32, 32)
 
-    def __init__(self, depth: int, *, batch_norm: bool = False, classes: int = 1000, rng=None):
+    def __init__(
+        self,
+        depth: int,
+        *,
+        batch_norm: bool = False,
+        classes: int = 1000,
+        width: float = 1,
+        rng=None,
+    ):
+        w = arguments.scaling(f"vgg{depth}", width, 64)
         rng = generator(rng)
         he = functools.partial(init.kaiming_normal, mode="fan_out")
         layers: list[nn.Module] = []
         for (inputs, outputs), count in zip(
-            pairwise((3, *CHANNELS)), CONVOLUTIONS[depth], strict=True
+            pairwise((3, *map(w, CHANNELS))), CONVOLUTIONS[depth], strict=True
         ):
             for i in range(count):
                 channels = outputs if i else inputs
@@ -68,18 +82,18 @@ class VGG(nn.Network):
             nn.Linear, weight_init=functools.partial(init.normal, std=0.01), bias_init=0, rng=rng
         )
         self.classifier = nn.Sequential(
-            linear(512 * 7 * 7, 4096),
+            linear(w(512) * 7 * 7, w(4096)),
             nn.ReLU(),
             nn.Dropout(0.5),
-            linear(4096, 4096),
+            linear(w(4096), w(4096)),
             nn.ReLU(),
             nn.Dropout(0.5),
-            linear(4096, classes),
+            linear(w(4096), classes),
         )
 
     def forward(self, x):  # (N, 3, 224, 224)
         x = self.avgpool(self.features(x))  # (N, 512, 7, 7)
-        return self.classifier(x.reshape(len(x), 512 * 7 * 7))  # (N, classes)
+        return self.classifier(x.reshape(len(x), math.prod(x.shape[1:])))  # (N, classes)
 
 
 MODELS = {f"vgg{depth}": functools.partial(VGG, depth) for depth in CONVOLUTIONS}

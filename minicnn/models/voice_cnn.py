@@ -18,6 +18,7 @@ from minicnn.audio.compression import LogFloor
 from minicnn.autograd import Tensor
 from minicnn.axes import MelBands, Time
 from minicnn.nn import init
+from minicnn.ops import arguments
 from minicnn.rng import generator
 
 
@@ -70,7 +71,7 @@ class VoiceCNN(nn.Network):
         x = self.dropout(self.activation(self.fc2(x)))  # (N, 64)
         return self.fc3(x)  # (N, 1)
 
-    def slide(self, x) -> Tensor:
+    def slide(self, x, *, hop: int = 1) -> Tensor:
         """Return the logits (N, 1, T - 114) of all windows of longer spectrograms (N, 1, 80, T).
 
         They are those of the windows one by one. Where `forward` keeps every third frame after a
@@ -81,35 +82,40 @@ class VoiceCNN(nn.Network):
         Parameters
         ----------
         x : Tensor or array, shape (N, 1, 80, T), T >= 115
+        hop : 1 or 9 [frames]
+            From window to window. With 9 there are (N, 1, (T - 106) // 9) logits, which both
+            poolings keep anyway: as many answers as that cost least when the network learns.
 
         Raises
         ------
         ValueError, TypeError
-            If x has another shape or dtype.
+            If x has another shape or dtype, or hop is neither of the two.
 
         References
         ----------
         Sermanet et al., "OverFeat", ICLR 2014, section 3.5, slides dense layers; Yu & Koltun,
         "Multi-scale context aggregation by dilated convolutions", ICLR 2016, dilates.
         """
+        # How far apart frames are kept after a pooling, and those that belong together behind it.
+        kept, first, second = arguments.choice("slide", "hop", hop, {1: (1, 3, 9), 9: (3, 1, 1)})
         x = self.activation(self.conv1(self.checked(x, sliding=True)))
-        x = self.activation(self.conv2(x))  # (N, 32, 76, T - 4)
-        x = ops.max_pool2d(x, 3, stride=(3, 1))  # (N, 32, 25, T - 6), every third is forward's
-        x = self.activation(self._every_third(x, self.conv3))
-        x = self.activation(self._every_third(x, self.conv4))  # (N, 64, 21, T - 18)
-        x = ops.max_pool2d(x, 3, stride=(3, 1), dilation=(1, 3))  # (N, 64, 7, T - 24), every ninth
+        x = self.activation(self.conv2(x))  # with a hop of 1: (N, 32, 76, T - 4)
+        x = ops.max_pool2d(x, 3, stride=(3, kept))  # (N, 32, 25, T - 6), every third is forward's
+        x = self.activation(_spread(x, self.conv3, first))
+        x = self.activation(_spread(x, self.conv4, first))  # (N, 64, 21, T - 18)
+        x = ops.max_pool2d(x, 3, stride=(3, kept), dilation=(1, first))  # (N, 64, 7, T - 24)
         weight = self.fc1.weight.reshape(256, 64, 7, 11)
-        x = ops.conv2d(self.dropout(x), weight, self.fc1.bias, dilation=(1, 9))
+        x = ops.conv2d(self.dropout(x), weight, self.fc1.bias, dilation=(1, second))
         x = self.dropout(self.activation(x))  # (N, 256, 1, T - 114)
         x = ops.conv2d(x, self.fc2.weight.reshape(64, 256, 1, 1), self.fc2.bias)
         x = self.dropout(self.activation(x))
         x = ops.conv2d(x, self.fc3.weight.reshape(1, 64, 1, 1), self.fc3.bias)
         return x.reshape(len(x), 1, x.shape[3])
 
-    @staticmethod
-    def _every_third(x, conv):
-        """Convolve frames that lie three apart."""
-        return ops.conv2d(x, conv.weight, conv.bias, dilation=(1, 3))
+
+def _spread(x, conv, dilation):
+    """Convolve frames that lie so far apart."""
+    return ops.conv2d(x, conv.weight, conv.bias, dilation=(1, dilation))
 
 
 MODELS = {"voice_cnn": VoiceCNN}

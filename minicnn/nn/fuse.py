@@ -40,9 +40,9 @@ def fuse(model: Module) -> Fused:
     """Return a fast version of a model for inference.
 
     Its first call with an input of a new shape runs the model and writes down the operations. Batch
-    norm behind a convolution becomes part of the filters, which is exact up to rounding; so does a
-    ReLU of the output. From then on the list is run instead of the model, and each array goes as
-    soon as nobody needs it.
+    norm behind a convolution becomes part of the filters, which is exact up to rounding, and a ReLU
+    or leaky ReLU part of the output. From then on the list is run instead of the model, and each
+    array goes as soon as nobody needs it.
 
     The weights are copies of those of the moment: fuse again after training on.
 
@@ -206,8 +206,12 @@ def _joined(steps, output):
     return list(steps.values()), output
 
 
+# What a convolution does to its output, and the slope below 0 where the operation has none.
+_SLOPES = {"relu": 0.0, "leaky_relu": None}
+
+
 def _with_followers(steps, number, output):
-    """Let a convolution do the batch norm and the ReLU behind it; return the output's number."""
+    """Let a convolution do the batch norm and ReLU behind it; return the output's number."""
     end = number
     while end != output:
         users = [step for step in steps.values() if end in step.results()]
@@ -222,9 +226,9 @@ def _with_followers(steps, number, output):
             continue
         if user.name == "batch_norm_inference":
             steps[number] = _with_batch_norm(convolution, user)
-        elif user.name == "relu":
-            options = convolution.options | {"activation": "relu"}
-            steps[number] = replace(convolution, options=options)
+        elif user.name in _SLOPES:
+            slope = {"slope": _SLOPES[user.name], **user.options}
+            steps[number] = replace(convolution, options=convolution.options | slope)
         else:
             break
         del steps[user.output]
@@ -234,7 +238,7 @@ def _with_followers(steps, number, output):
             )
             steps[step.output] = replace(step, inputs=inputs)
         output = end if output == user.output else output
-        if user.name == "relu":
+        if user.name in _SLOPES:
             break
     return output
 

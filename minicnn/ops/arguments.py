@@ -52,6 +52,18 @@ def choice(operation, name, value, choices):
     return choices[value]
 
 
+def scaling(operation, width, unit):
+    """Return the function from a paper's numbers of channels, multiples of a unit, to a network's.
+
+    The network has that share of them in every layer, its width; it must be a whole number.
+    """
+    if not 0 < width < np.inf or width * unit % 1:
+        raise ValueError(
+            f"{operation}: width is {width!r}; it takes a multiple of 1/{unit} above 0"
+        )
+    return lambda channels: round(width * channels)
+
+
 def per_side(operation, padding, size, kernel_size, stride, dilation):
     """Return the padding (before, after) of each axis.
 

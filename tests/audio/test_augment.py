@@ -245,6 +245,14 @@ def test_values_between_frames_are_those_of_scipy(order):
         assert np.allclose(found, wanted, atol=1e-10)
 
 
+def test_a_pitch_shift_fills_the_bands_at_the_ends_or_lets_them_go_on():
+    x = np.full((len(bands), 9), -3.0)
+    filled = augment.StretchShift(0, 0.5, frequencies=bands)(x, rng=0)
+    assert (filled == 0).any()
+    going_on = augment.StretchShift(0, 0.5, frequencies=bands, fill=None)(x, rng=0)
+    assert np.array_equal(going_on, x)
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_beyond_the_ends_values_go_on_or_are_filled(order):
     x = np.array([3.0, 1.0, 2.0])

@@ -254,3 +254,155 @@ def test_what_is_asked_for_must_exist(folder):
         datasets.load(folder, "beats")
     with pytest.raises(ValueError, match="on_error is 'ignore'; it must be raise or skip"):
         datasets.load(folder, "onsets", on_error="ignore")
+
+
+def divided(folder, **splits):
+    """Return the parts of tracks that belong to these splits, and of how many that say none."""
+    rows = ["file,label,split"]
+    for split, count in splits.items():
+        named = "" if split == "none" else split
+        rows += [f"{split}{i}.wav,{'flute' if i % 2 else 'horn'},{named}" for i in range(count)]
+    for row in rows[1:]:
+        soundfile.write(folder / row.partition(",")[0], np.zeros(80), 8000)
+    write(folder, "\n".join(rows))
+    return datasets.parts("classes", "instruments", (1, 1, 1), data=folder, rng=0)
+
+
+def test_parts_may_have_other_names(tmp_path):
+    parts = divided(tmp_path, training=3, Validation=2, eval=4)
+    assert [{track.split for track in part} for part in parts] == [
+        {"training"}, {"Validation"}, {"eval"},
+    ]  # fmt: skip
+
+
+def some_tracks(folder, splits):
+    """Write a table of as many tracks as there are splits, each of a class of its own."""
+    rows = []
+    for i, split in enumerate(splits):
+        soundfile.write(folder / f"{i}.wav", np.zeros(800), 8000)
+        rows.append(f"{i}.wav,class {i:02},{split}\n")
+    write(folder, "file,label,split\n" + "".join(rows))
+
+
+def parts(folder, rng=0):
+    found = datasets.parts("classes", "instruments", (9, 9, 9), data=folder, rng=rng)
+    return found, [[int(track.name[:-4]) for track in part] for part in found]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "valid", "test"), ("training", "validation", "Test"), ("Train", "val", "test")],
+)
+def test_parts_that_a_data_set_has_are_taken_as_they_are(tmp_path, names):
+    train, valid, test = names
+    some_tracks(tmp_path, [test, train, valid, "", "omitted", train])
+    assert parts(tmp_path)[1] == [[1, 5], [2], [0]]
+
+
+def test_parts_that_a_data_set_lacks_are_drawn_from_the_seed(tmp_path):
+    some_tracks(tmp_path, [""] * 30)
+    _, found = parts(tmp_path)
+    assert [len(part) for part in found] == [24, 3, 3]
+    assert sorted(i for part in found for i in part) == list(range(30))
+    assert all(part == sorted(part) for part in found)
+    assert parts(tmp_path)[1] == found
+    assert parts(tmp_path, rng=1)[1] != found
+    folds = tmp_path / "folds"
+    folds.mkdir()
+    some_tracks(folds, ["fold 0", "fold 1"] * 15)
+    assert parts(folds)[1] == found
+
+
+@pytest.mark.parametrize("learned", ["train", "training", ""])
+def test_what_is_kept_for_the_test_is_never_learned_from(tmp_path, learned):
+    some_tracks(tmp_path, [learned] * 12 + ["test"] * 8)
+    _, (train, valid, test) = parts(tmp_path)
+    assert test == list(range(12, 20))
+    assert len(valid) == 1
+    assert sorted(train + valid) == list(range(12))
+
+
+def test_what_is_kept_for_validation_is_not_drawn_for_the_test(tmp_path):
+    some_tracks(tmp_path, ["valid"] * 4 + [""] * 6)
+    _, (train, valid, test) = parts(tmp_path)
+    assert valid == [0, 1, 2, 3]
+    assert sorted(train + test) == list(range(4, 10))
+
+
+def test_a_class_has_its_number_in_every_part_even_if_it_is_in_one_only(tmp_path):
+    some_tracks(tmp_path, ["train"] * 5 + ["test"] * 2)
+    found, _ = parts(tmp_path)
+    assert all(part.names == tuple(f"class {i:02}" for i in range(7)) for part in found)
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ([""] * 2, "2 tracks are too few for 3 parts"),
+        (["train", "test"], "1 tracks are too few for 2 parts"),
+        (["test"] * 9, "0 tracks are too few for 2 parts"),
+        (["valid", "test"], "0 tracks are too few for 1 parts"),
+        ([], "0 tracks are too few for 3 parts"),
+    ],
+)
+def test_there_must_be_tracks_enough_for_all_parts(tmp_path, splits, message):
+    some_tracks(tmp_path, splits)
+    with pytest.raises(ValueError, match=message):
+        parts(tmp_path)
+
+
+def test_without_a_data_set_parts_are_generated_from_the_seed():
+    options = dict(seconds=0.5, sample_rate=8000)
+    one, again, other = (
+        datasets.parts("tags", "tagged", (3, 0, 2), rng=rng, **options)
+        for rng in (4, np.int64(4), 5)
+    )
+    assert [len(part) for part in one] == [3, 0, 2]
+    assert [track.split for track in (one.train[0], one.test[0])] == ["train", "test"]
+    assert one.valid.names == one.train.names
+    first, same_, different = (found.test[1].load(8000)[0] for found in (one, again, other))
+    assert np.array_equal(first, same_)
+    assert len(first) == 4000
+    assert not np.array_equal(first, different)
+    drawn = datasets.parts("tags", "tagged", (1, 1, 1), rng=np.random.default_rng(0), **options)
+    assert drawn.train[0].corpus.seed == drawn.test[0].corpus.seed
+
+
+def test_the_last_of_two_banks_plays_the_test():
+    soundfont = pytest.importorskip("minicnn.audio.soundfont")
+    banks = sorted(soundfont.banks())
+    if len(banks) < 2:
+        pytest.skip("there are no two banks of sounds")
+    found = datasets.parts("tags", "tagged", (1, 1, 1), soundfont=banks[:2], rng=0)
+    paths = [soundfont.banks()[name] for name in banks[:2]]
+    assert [part[0].corpus.player.path for part in found] == [paths[0], paths[0], paths[1]]
+
+
+def test_pitches_are_those_of_the_nearest_time():
+    label = np.array([0.1, 0.2, 0.3]), np.array([100.0, 0, 300])
+    found = datasets.pitches_at(label, [0, 0.04, 0.1, 0.14, 0.16, 0.26, 0.39, 0.5])
+    assert found == [100, 100, 100, 100, 0, 300, 300, 0]
+
+
+def test_several_pitches_are_those_of_the_nearest_time():
+    label = np.array([0, 0.5]), [np.array([100.0, 200]), np.array([])]
+    found = datasets.pitches_at(label, [0.1, 0.3, 2])
+    assert [each.tolist() for each in found] == [[100, 200], [], []]
+
+
+def test_between_stretches_of_a_sparse_label_there_is_no_pitch():
+    at = np.r_[np.arange(1, 2, 0.01), np.arange(8, 9, 0.01)]
+    found = datasets.pitches_at((at, np.full(len(at), 440.0)), [0.5, 1.5, 3, 7.5, 8.5, 20])
+    assert found == [0, 440, 0, 0, 440, 0]
+
+
+def test_a_label_of_one_time_holds_for_all():
+    assert datasets.pitches_at(([0.5], np.array([440.0])), [0, 9]) == [440, 440]
+
+
+def test_where_a_label_is_empty_there_is_no_pitch(folder):
+    one = load(folder, "pitch", tables["pitch"])[1].label
+    several = load(folder, "multi_f0", tables["multi_f0"])[1].label
+    assert datasets.pitches_at(one, [0, 1]) == [0, 0]
+    assert [each.tolist() for each in datasets.pitches_at(several, [0, 1])] == [[], []]
+    assert datasets.pitches_at(one, []) == []

@@ -144,6 +144,31 @@ def test_plays_may_come_in_any_form_and_are_not_changed():
     assert split.nnz == 2 * plays.nnz + 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_songs_that_are_folded_in_have_the_factors_of_the_last_half_of_an_iteration(dtype):
+    plays = some_plays()
+    options = dict(alpha=3.0, epsilon=0.1, regularisation=2.0)
+    found = factorise(plays, 4, rng=0, dtype=dtype, progress=False, **options)
+    again = factorisation.fold_in(plays, found.listeners, **options)
+    assert again.dtype == dtype
+    assert np.array_equal(again, found.songs)
+    some = factorisation.fold_in(plays[:, 5:7], found.listeners, **options)
+    assert np.allclose(some, found.songs[5:7], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((29, 4), {}, r"plays are \(30, 20\), factors of listeners \(29, 4\)"),
+        ((30,), {}, r"factors of listeners \(30,\)"),
+        ((30, 4), dict(regularisation=0), "regularisation is 0; it must be above 0"),
+    ],
+)
+def test_songs_that_cannot_be_folded_in_are_an_error(shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        factorisation.fold_in(some_plays(), np.ones(shape), **options)
+
+
 def test_confidence_grows_with_plays():
     plays = scipy.sparse.csr_array(np.array([[0, 1, 3]]))
     assert factorisation.confidence(plays).toarray().tolist() == [[0, 40, 120]]

@@ -1,4 +1,4 @@
-"""The simulated population plays what it likes, and what is popular."""
+"""The simulated population plays what it likes, and what is popular; tables of plays are read."""
 
 import numpy as np
 import pytest
@@ -101,3 +101,43 @@ def test_songs_may_all_be_alike_where_taste_does_not_matter():
         2,
         3,
     )
+
+
+songs = ("a.wav", "sub/b.wav", "c.wav")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listener,file,count\nann,a.wav,2\nbob,sub/b.wav,1\nann,sub/b.wav,4\nann,a.wav,1\n",
+        "file;count;listener\r\na.wav;3;ann\r\n\r\nsub/b.wav;1;bob\r\nsub/b.wav;4;ann\r\n",
+        "\ufeffListener\tFile\tCount\nann\t a.wav\t3\nbob\tsub/b.wav\t1\nann\tsub/b.wav\t4\n",
+    ],
+)
+def test_a_table_says_who_plays_what(tmp_path, text):
+    (tmp_path / "plays.csv").write_bytes(text.encode())
+    found = listeners.read(tmp_path / "plays.csv", songs)
+    assert found.toarray().tolist() == [[3, 4, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has columns ; plays need listener, file, count"),
+        ("listener,file\nann,a.wav\n", "has columns listener, file; plays need"),
+        ("listener,file,count\n", "has no rows but the names"),
+        ("listener,file,count\nann,a.wav\n", "plays.csv line 2 has 2 values, not listener"),
+        ("listener,file,count\nann,d.wav,1\n", "line 2: there is no song 'd.wav'"),
+        ("listener,file,count\nann,a.wav,-1\n", "line 2: a count is '-1'; it must be a whole"),
+        ("listener,file,count\nann,a.wav,1\nann,a.wav,1.5\n", r"line 3: a count is '1\.5'"),
+    ],
+)
+def test_a_table_of_plays_that_cannot_be_used_is_an_error(tmp_path, text, message):
+    (tmp_path / "plays.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        listeners.read(tmp_path / "plays.csv", songs)
+
+
+def test_a_table_of_plays_must_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"read: there is no file '.*plays\.csv'"):
+        listeners.read(tmp_path / "plays.csv", songs)

@@ -225,8 +225,9 @@ def test_a_voice_does_not_come_and_go_in_a_moment():
 def test_the_median_is_that_of_a_loop_at_the_ends_of_what_is_there():
     probabilities = rng().random(50)
     found = targets.is_active(probabilities, frame_rate=10, median=0.5)
-    wanted = [np.median(probabilities[max(i - 2, 0) : i + 3]) > 0.5 for i in range(50)]
-    assert found.tolist() == wanted
+    wanted = [np.median(probabilities[max(i - 2, 0) : i + 3]) for i in range(50)]
+    assert np.array_equal(targets.median_filter(probabilities, 10, median=0.5), wanted)
+    assert found.tolist() == [median > 0.5 for median in wanted]
 
 
 def test_tags_are_ranked():
@@ -234,6 +235,15 @@ def test_tags_are_ranked():
     assert ranked == [("piano", 0.9), ("slow", 0.5)]
     with pytest.raises(ValueError, match="there are 2 names"):
         targets.rank_tags([0.1], ["a", "b"])
+
+
+def test_tags_become_rows_of_zeros_and_ones():
+    names = ["rock", "piano", "slow"]
+    rows = targets.tags([("slow", "rock"), (), ("piano",)], names)
+    assert rows.dtype == np.float32
+    assert rows.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    with pytest.raises(ValueError, match="row 1 has 'fast', which is none of 3 tags"):
+        targets.tags([("slow",), ("rock", "fast")], names)
 
 
 def test_segments_are_averaged():

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from minicnn import Tensor, audio, models, nn, no_grad, ops
 from minicnn.audio import stream, windows
+from minicnn.audio.feature_set import TrackFeatures
 
 soundfile = pytest.importorskip("soundfile")
 soxr = pytest.importorskip("soxr")
@@ -299,6 +300,23 @@ def test_a_network_for_clips_says_itself_how_long_they_are():
         windows.predict(model, samples, frame=160)
 
 
+def test_features_that_are_there_are_heard_as_sounds_are():
+    model = models.mel_cnn_1d(rng=0)
+    window = model.n_frames * model.hop_length
+    sounds = [noise(n * window, seed=n) for n in (1, 3)]
+    front_end = audio.FrontEnd.of(model)
+    features = TrackFeatures(front_end, ("a", "b"), tuple(map(front_end.transform, sounds)), ())
+    options = dict(scale=lambda x: x / 2, activation=ops.sigmoid)
+    found = windows.predict_features(model, features, **options, batch_size=2)
+    assert [each.values.shape for each in found] == [(1, 50), (3, 50)]
+    for i, sound in enumerate(sounds):
+        # Its last frame also hears what follows the window.
+        wanted = windows.predict(model, sound[: window - model.hop_length], **options)
+        assert np.allclose(found[i].times, features.times(i))
+        assert np.allclose(found[i].values[0], wanted.values[0], atol=0.02)
+    assert model.training
+
+
 @pytest.mark.parametrize("name", ["fcn3", "recommender"])
 def test_a_tagger_of_any_length_gets_windows_of_the_papers_length(name, undrawn):
     model = getattr(models, name)(rng=0)
@@ -516,3 +534,21 @@ def test_three_hours_take_less_than_500_megabytes(tmp_path):
     assert count == np.ceil(3 * 3600 / window)
     assert last == pytest.approx(3 * 3600 - window / 2, abs=1e-3)
     assert kibibytes < 500_000
+
+
+@pytest.mark.parametrize("build", [models.onset_cnn, models.voice_cnn])
+def test_a_spectrogram_that_is_there_is_answered_as_its_sound(build):
+    model = build(rng=0)
+    samples = noise(130 * model.hop_length)
+    transformed = audio.FrontEnd.of(model).transform(samples)
+    options = dict(scale=lambda x: (x + 5) / 3, activation=ops.sigmoid)
+    wanted = windows.predict(model, samples, **options).values
+    found = windows.predict_frames(model, transformed, window=50, **options)
+    assert found.shape == wanted.shape == (131, 1)
+    assert np.allclose(found, wanted, atol=1e-3 * wanted.std())
+
+
+@pytest.mark.parametrize("build", [models.deep_salience, lambda: models.crepe("tiny"), models.fcn4])
+def test_only_networks_that_slide_frame_by_frame_answer_for_spectrograms(build):
+    with pytest.raises(TypeError, match="predict_frames: .* does not slide frame by frame"):
+        windows.predict_frames(build(), np.zeros((1, 80, 200), np.float32))

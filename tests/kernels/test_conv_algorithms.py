@@ -82,7 +82,8 @@ def test_none_disagrees_with_the_definition_anywhere(algorithm, data):
     size = x.shape[2:]
     calls = [
         ("conv2d", (x, w, b), {}),
-        ("conv2d", (x, w, b), dict(activation="relu")),
+        ("conv2d", (x, w, b), dict(slope=0.0)),
+        ("conv2d", (x, w, b), dict(slope=0.3)),
         ("conv2d_input_grad", (y, w, size), {}),
         ("conv2d_weight_grad", (y, x, w.shape[2:]), {}),
         ("conv_transpose2d", (y, w, c), dict(size=size)),

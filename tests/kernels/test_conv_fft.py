@@ -52,7 +52,7 @@ def draw(shape, dtype, seed=0):
 
 def three_passes(x, w, b, dy, options):
     y, dx, dw = np.full_like(dy, np.nan), np.full_like(x, np.nan), np.full_like(w, np.nan)
-    conv_fft.conv2d(x, w, b, y, 0, **options)
+    conv_fft.conv2d(x, w, b, y, 1.0, **options)
     conv_fft.conv2d_input_grad(dy, w, None, dx, **options)
     conv_fft.conv2d_weight_grad(dy, x, dw, **options)
     return y, dx, dw
@@ -153,8 +153,8 @@ def test_relu_is_applied_to_the_sum_with_its_bias_and_keeps_nan():
     x, w, b, dy, options = draw(SHAPES["vertical"], np.float64)
     y, plain = np.empty_like(dy), np.empty_like(dy)
     x[1] = np.nan
-    conv_fft.conv2d(x, w, b, y, 1, **options)
-    conv_fft.conv2d(x, w, b, plain, 0, **options)
+    conv_fft.conv2d(x, w, b, y, 0.0, **options)
+    conv_fft.conv2d(x, w, b, plain, 1.0, **options)
     assert np.array_equal(y[0], np.maximum(plain[0], 0))
     assert np.isnan(y[1]).all()
 
@@ -172,7 +172,7 @@ def test_a_number_that_is_not_finite_stays_within_its_image():
     x = np.concatenate([x, x])
     x[0, 0, 0, 0] = np.inf
     y = np.empty((2, *dy.shape[1:]), np.float32)
-    assert conv_fft.conv2d(x, w, b, y, 0, **options)
+    assert conv_fft.conv2d(x, w, b, y, 1.0, **options)
     assert not np.isfinite(y[0]).all()
     assert np.isfinite(y[1]).all()
 
@@ -182,12 +182,12 @@ def test_a_number_that_is_not_finite_stays_within_its_image():
 def test_a_pass_tells_whether_what_is_not_finite_may_have_spread(shape, value):
     x, w, b, dy, options = draw(shape, np.float32)
     y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
-    assert not conv_fft.conv2d(x, w, b, y, 1, **options)
+    assert not conv_fft.conv2d(x, w, b, y, 0.0, **options)
     assert not conv_fft.conv2d_input_grad(dy, w, None, dx, **options)
     assert not conv_fft.conv2d_weight_grad(dy, x, dw, **options)
     dy[0, 0, 0, 0] = w[0, 0, 0, 0] = value
     if conv_fft.Sizes(x.shape, w.shape, dy.shape, **options).first == 0:  # else it meets padding
-        assert conv_fft.conv2d(x, w, b, y, 1, **options)
+        assert conv_fft.conv2d(x, w, b, y, 0.0, **options)
     assert conv_fft.conv2d_input_grad(dy, w, None, dx, **options)
     assert conv_fft.conv2d_weight_grad(dy, x, dw, **options)
 

@@ -40,11 +40,11 @@ def draw_arrays(x_shape, w_shape, padding, dtype):
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
-def winograd(x, w, b, dy, m, padding, groups, activation=0):
+def winograd(x, w, b, dy, m, padding, groups, slope=1.0):
     """Return all three passes, made in arrays where everything was NaN before."""
     y, dx, dw = (np.full_like(array, np.nan) for array in (dy, x, w))
     options = dict(m=m, padding=padding, groups=groups)
-    conv_winograd.conv2d(x, w, b, y, activation, **options)
+    conv_winograd.conv2d(x, w, b, y, slope, **options)
     conv_winograd.conv2d_input_grad(dy, w, None, dx, **options)
     conv_winograd.conv2d_weight_grad(dy, x, dw, **options)
     return y, dx, dw
@@ -144,7 +144,7 @@ def test_negative_padding_leaves_pixels_out(m, kernel_size):
 def test_no_more_windows_are_made_than_y_has():
     x, w, b, dy = draw_arrays((2, 3, 11, 14), (5, 3, 3, 3), SINGLE, np.float64)
     y = np.full((2, 5, 7, 9), np.nan)
-    conv_winograd.conv2d(x, w, b, y, 0, m=(4, 4), padding=SINGLE, groups=1)
+    conv_winograd.conv2d(x, w, b, y, 1.0, m=(4, 4), padding=SINGLE, groups=1)
     expected, _, _ = reference(x, w, b, dy, SINGLE, 1)
     assert np.allclose(y, expected[:, :, :7, :9], rtol=1e-12, atol=1e-12)
 
@@ -162,10 +162,10 @@ def test_the_input_gradient_adds_a_bias():
 def test_relu_cuts_off_what_is_negative_and_keeps_nan():
     x, w, b, dy = draw_arrays((2, 3, 11, 14), (5, 3, 3, 3), SINGLE, np.float32)
     y, _, _ = winograd(x, w, b, dy, (4, 4), SINGLE, 1)
-    cut, _, _ = winograd(x, w, b, dy, (4, 4), SINGLE, 1, activation=1)
+    cut, _, _ = winograd(x, w, b, dy, (4, 4), SINGLE, 1, slope=0.0)
     assert np.array_equal(cut, np.maximum(y, 0))
     x[0, 0, 0, 0] = np.nan
-    cut, _, _ = winograd(x, w, b, dy, (4, 4), SINGLE, 1, activation=1)
+    cut, _, _ = winograd(x, w, b, dy, (4, 4), SINGLE, 1, slope=0.0)
     assert np.isnan(cut[0, :, :2, :2]).all()
 
 
@@ -178,7 +178,7 @@ def test_a_pass_tells_whether_what_is_not_finite_may_have_spread(value, size):
 
     def tell():
         return [
-            conv_winograd.conv2d(x, w, None, y, 1, **options),
+            conv_winograd.conv2d(x, w, None, y, 0.0, **options),
             conv_winograd.conv2d_input_grad(dy, w, None, dx, **options),
             conv_winograd.conv2d_weight_grad(dy, x, dw, **options),
         ]
@@ -195,8 +195,8 @@ def test_filters_may_be_transformed_once_for_several_calls():
     options = dict(m=(4, 4), groups=2)
     filters = winograd_filters.transform_filters(w, **options)
     y, again = np.empty_like(dy), np.empty_like(dy)
-    conv_winograd.conv2d(x, w, b, y, 0, padding=SINGLE, **options)
-    conv_winograd.conv2d(x, w, b, again, 0, padding=SINGLE, filters=filters, **options)
+    conv_winograd.conv2d(x, w, b, y, 1.0, padding=SINGLE, **options)
+    conv_winograd.conv2d(x, w, b, again, 1.0, padding=SINGLE, filters=filters, **options)
     assert np.array_equal(y, again)
 
 

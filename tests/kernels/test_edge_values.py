@@ -178,7 +178,8 @@ def test_what_is_not_finite_is_met_by_the_windows_of_the_definition(
         spoilt[0, 1, height // 2, column] = value
     calls = [
         ("conv2d", (x, w, None), {}),
-        ("conv2d", (x, w, np.ones(len(w), dtype)), dict(activation="relu")),
+        ("conv2d", (x, w, np.ones(len(w), dtype)), dict(slope=0.0)),
+        ("conv2d", (x, w, np.ones(len(w), dtype)), dict(slope=0.3)),
         ("conv2d_input_grad", (dy, w, size), {}),
         ("conv2d_weight_grad", (dy, usual_x, taps), {}),
         ("conv2d_weight_grad", (usual_dy, x, taps), {}),

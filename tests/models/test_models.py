@@ -167,11 +167,51 @@ def test_an_input_of_the_smallest_size_is_enough(name, options, undrawn):
         ("sample_cnn", dict(hop="a"), "hop is 'a'; it takes a whole number >= 1"),
         ("spiral_cnn", dict(arch=[1]), "arch is [1]; it takes 1, 2"),
         ("spiral_cnn", dict(arch=True), "arch is True; it takes 1, 2"),
+        ("alexnet", dict(width=0.3), "width is 0.3; it takes a multiple of 1/16 above 0"),
+        (
+            "alexnet",
+            dict(variant="torchvision", width=0),
+            "width is 0; it takes a multiple of 1/16 above 0",
+        ),
+        ("vgg11", dict(width=-1), "width is -1; it takes a multiple of 1/64 above 0"),
+        ("googlenet", dict(width=1 / 16), "width is 0.0625; it takes a multiple of 1/8 above 0"),
     ],
 )
 def test_an_option_out_of_range_is_refused(name, options, message):
     with pytest.raises(ValueError, match=f"{name}: {re.escape(message)}"):
         models.create(name, **options)
+
+
+def test_the_widths_of_all_resnets_are_multiples_of_the_same():
+    for name in ("resnet18", "resnet34", "resnet50"):
+        with pytest.raises(ValueError, match="resnet: width is inf; it takes a multiple of 1/64"):
+            models.create(name, width=float("inf"))
+
+
+@pytest.mark.parametrize("width", [0.25, 0.5, 2])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("alexnet", {}),
+        ("alexnet", dict(variant="torchvision")),
+        *((f"vgg{depth}", dict(batch_norm=True)) for depth in (11, 13, 16, 19)),
+        ("googlenet", dict(auxiliary=True)),
+        ("googlenet", dict(variant="torchvision", auxiliary=True)),
+        *((f"resnet{depth}", {}) for depth in (18, 34, 50)),
+    ],
+)
+def test_a_width_scales_the_channels_of_every_layer_and_nothing_else(name, options, width, undrawn):
+    whole = dict(models.create(name, **options, classes=7).named_parameters())
+    model = models.create(name, **options, classes=7, width=width)
+    named = dict(model.named_parameters())
+    assert named.keys() == whole.keys()
+    for key, parameter in named.items():
+        # All but the three colours, the classes and the sizes of filters.
+        scaled = [n if n in (3, 7) else n * width for n in whole[key].shape[:2]]
+        assert parameter.shape == (*scaled, *whole[key].shape[2:]), key
+    with mc.no_grad(), kernels.use(kernels.outline):
+        assert model.eval()(np.zeros((2, *model.input_shape), np.float32)).shape == (2, 7)
+        assert first(model.train()(np.zeros((2, *model.input_shape), np.float32))).shape == (2, 7)
 
 
 def test_the_readme_lists_every_model_with_its_parameters_and_its_file(undrawn):

@@ -37,6 +37,21 @@ def test_one_window_slides_to_one_output(name):
     assert np.allclose(model.slide(x).data[:, :, 0], model(x).data, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("frames", [115, 123, 124, 140])
+def test_the_voice_network_slides_by_nine_frames_for_the_same_numbers(frames):
+    model = models.voice_cnn(rng=0).to(np.float64).eval()
+    x = spectrogram(model, frames)
+    with mc.no_grad():
+        every = model.slide(x, hop=9).data
+        assert every.shape == (2, 1, (frames - 106) // 9)
+        assert np.allclose(every, model.slide(x).data[..., ::9], rtol=1e-11, atol=1e-13)
+
+
+def test_the_voice_network_slides_by_one_or_nine():
+    with pytest.raises(ValueError, match="slide: hop is 3; it takes 1 or 9"):
+        models.voice_cnn().slide(np.zeros((1, 1, 80, 115), np.float32), hop=3)
+
+
 def narrow(layers):
     """Return an FCN with these layers, but few filters."""
     return FCN([(4, pooling) for _, pooling in layers], classes=3, rng=0)

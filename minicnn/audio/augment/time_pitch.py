@@ -69,8 +69,9 @@ class StretchShift(Augmentation):
     order : 1 or 2
         Lines between values, or parabolas, as the published code has them: smoother, less than 0
         beside steep peaks, and slower.
-    fill : float
-        What comes from beyond the lowest or the highest bin: 0, silence, for magnitudes.
+    fill : float or None
+        What comes from beyond the lowest or the highest bin: 0, silence, for magnitudes. With None
+        the bins at the ends go on, as for logarithms of mel bands.
     framewise : tuple of int
         The parts of the sample that have a label for each frame, time last. They are stretched
         along, see `interpolation.labels_at`.
@@ -87,7 +88,7 @@ class StretchShift(Augmentation):
     bins: int | None = None
     frequencies: tuple[float, ...] | None = None
     order: int = 1
-    fill: float = 0.0
+    fill: float | None = 0.0
     framewise: tuple[int, ...] = ()
     binwise: tuple[int, ...] = ()
     hertz: tuple[int, ...] = ()
