@@ -72,13 +72,13 @@ def main(
         resume=resume,
     )
 
-    def network(part):
-        sounds = (track.load(RATE)[0] for track in part)
-        return [audio.windows.predict(model, x, activation=ops.sigmoid).values.T for x in sounds]
+    def network(features):
+        rows = (audio.windows.predict_frames(model, x, activation=ops.sigmoid) for x in features)
+        return [frames.T for frames in rows]
 
     known, new = heard[1:]
-    found = network(parts.test)
-    threshold, scores = judge(network(parts.valid), found, known, new)
+    found = network(new)
+    threshold, scores = judge(network(known), found, known, new)
     plain = [[x[1] for x in features] for features in (known, new)]
     means = [[x[1:].mean(axis=0) for x in features] for features in (known, new)]
 
