@@ -38,7 +38,7 @@ def main(
     weights: Annotated[str | None, "published, or a .safetensors or .pth file"] = None,
     capacity: Annotated[Literal["tiny", "small", "medium", "large", "full"], "of CREPE"] = "tiny",
     viterbi: Annotated[bool, "whether the pitch must not jump far"] = False,
-    epochs: experiment.Epochs = 6,
+    epochs: experiment.Epochs = 8,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -56,8 +56,8 @@ def main(
         model = models.crepe(capacity, pretrained=weights == "published" or weights)
         return listen(run, model.to(device), sound, viterbi)
 
-    # Eleven instruments take turns. The paper's epochs have 500 batches of 32.
-    sizes, epoch_size = ((132, 11, 11), 4_000) if quick else ((770, 22, 44), 16_000)
+    # Eleven instruments take turns; epochs are of so many windows, however many there are.
+    sizes, epoch_size = ((66, 11, 11), 4_000) if quick else ((495, 22, 44), 8_000)
     epochs = 1 if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("pitch", "melodies", sizes, **options)
