@@ -42,6 +42,7 @@ def test_the_quick_run_hears_most_pitches(quick):
 def test_the_default_hears_95_percent_of_unseen_instruments(tmp_path):
     figures = crepe.main(out=tmp_path)
     assert figures["metrics"]["raw_pitch_accuracy"] >= 0.95
+    assert figures["metrics"]["rpa_beside_pyin"] > max(figures["baselines"].values())
     assert figures["seconds"] < 300
 
 
@@ -124,7 +125,7 @@ def test_a_folder_of_recordings_takes_the_place_of_generated_ones(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     figures = crepe.main(data=str(tmp_path), quick=True, out=tmp_path / "run")
     assert figures["data"] == tmp_path.name
-    assert figures["baselines"]["pYIN, raw_pitch_accuracy"] > 0.5
+    assert max(figures["baselines"].values()) > 0.5  # pYIN heard them
 
 
 @pytest.mark.parametrize(
