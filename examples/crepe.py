@@ -38,7 +38,7 @@ def main(
     weights: Annotated[str | None, "published, or a .safetensors or .pth file"] = None,
     capacity: Annotated[Literal["tiny", "small", "medium", "large", "full"], "of CREPE"] = "tiny",
     viterbi: Annotated[bool, "whether the pitch must not jump far"] = False,
-    epochs: experiment.Epochs = 8,
+    epochs: experiment.Epochs = 12,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -57,7 +57,7 @@ def main(
         return listen(run, model.to(device), sound, viterbi)
 
     # Eleven instruments take turns; epochs are of so many windows, however many there are.
-    sizes, epoch_size = ((66, 11, 11), 4_000) if quick else ((495, 22, 44), 8_000)
+    sizes, epoch_size = ((66, 11, 11), 4_000) if quick else ((715, 22, 44), 8_000)
     epochs = 1 if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("pitch", "melodies", sizes, **options)
