@@ -39,7 +39,7 @@ def main(
 ) -> dict:
     """Train, choose the threshold, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("salience", out, seed=seed, threads=threads, resume=resume)
-    sizes, epoch_size = ((12, 2, 3), 80) if quick else ((96, 8, 24), 320)
+    sizes, epoch_size = ((10, 2, 3), 80) if quick else ((96, 8, 24), 320)
     epochs = min(epochs, 1) if quick else epochs
     options = dict(data=data, soundfont=soundfont, seconds=4.0, sample_rate=RATE, rng=seed)
     parts = datasets.parts("multi_f0", "polyphony", sizes, **options)
@@ -58,7 +58,8 @@ def main(
     def batches(features, **options):
         saliences = (targets.salience(pitches, BINS) for pitches in truth(features))
         cut = [patches.windows(salience[None])[:, 0] for salience in saliences]
-        return DataLoader(features.windows(cut, per_window=True), 4, rng=seed, **options)
+        batch = 2 if quick else 4
+        return DataLoader(features.windows(cut, per_window=True), batch, rng=seed, **options)
 
     history = mc.fit(
         model,
