@@ -117,7 +117,8 @@ def listen(run, model, sound, viterbi):
     table, header = run.folder / f"{sound.stem}.f0.csv", "time,frequency,confidence"
     np.savetxt(table, np.stack(found, axis=1), "%.3f,%.3f,%.6f", header=header, comments="")
     samples, _ = audio.sound.load(sound, RATE)
-    plot.save(audio.plot.pitch(samples[: 20 * RATE], RATE, *found), run.folder / "pitch.png")
+    drawn = audio.plot.pitch(samples[: 20 * RATE], RATE, *found, title=f"pitch of {sound.name}")
+    plot.save(drawn, run.folder / "pitch.png")
     figures = {"real_time_factor": taken * RATE / len(samples), "confidence": found[2].mean()}
     return run.finish(model, figures, data=sound.name, table=table.name, picture="pitch.png")
 

@@ -134,7 +134,7 @@ def draw(features, saliences, threshold, path):
     audio.plot.over_time(top, times, hertz, x[1])
     audio.plot.over_time(middle, times, hertz, salience, vmin=0, vmax=1)
     audio.plot.over_time(bottom, times, hertz, targets.salience(true, BINS))
-    marks = (true, "deepskyblue", 5, "true"), (found, "white", 2, "found")
+    marks = (true, "deepskyblue", 5, "true"), (found, "lime", 2, "found")
     for pitches, color, size, name in marks:
         at = np.repeat(times, [len(some) for some in pitches])
         top.plot(at, np.concatenate(pitches), ".", color=color, markersize=size, label=name)
