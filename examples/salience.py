@@ -119,8 +119,8 @@ def score(saliences, truths, threshold, step=1):
 def judge(known_saliences, new_saliences, known, new):
     """Return the threshold that is best on validation data, and how the test goes with it."""
     true = truth(known)
-    levels = 1 / (1 + np.exp(-np.arange(-4, 4, 0.25)))  # close together near 0 and near 1
-    best = max(levels, key=lambda level: score(known_saliences, true, level, step=5).accuracy)
+    levels = 1 / (1 + np.exp(-np.arange(-3, 4, 0.25)))  # close together near 0 and near 1
+    best = max(levels, key=lambda level: score(known_saliences, true, level, step=10).accuracy)
     return best, score(new_saliences, truth(new), best)
 
 
