@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from minicnn.audio.front_end import FrontEnd
 from minicnn.data import worker_pool
+from minicnn.kernels.threads import get_num_threads, set_num_threads
 
 _ENOUGH = 8  # tracks for each process; for fewer it does not pay to start one
 
@@ -308,7 +309,7 @@ def track_features(model, tracks, *, workers=None, progress=True):
     if workers > 1:
         found = _in_processes(compute, tracks, workers, bar)
     else:
-        found = list(bar(map(compute, tracks)))
+        found = _here(compute, tracks, bar)
     names = tuple(track.name for track in tracks)
     labels = tuple(label for _, label in found)
     sets = [
@@ -316,6 +317,19 @@ def track_features(model, tracks, *, workers=None, progress=True):
         for i, front_end in enumerate(front_ends)
     ]
     return sets if several else sets[0]
+
+
+def _here(compute, tracks, bar):
+    """Return what this process computes of tracks: in one thread, as others would.
+
+    Matrix products of several threads are rounded in another way.
+    """
+    threads = get_num_threads()
+    set_num_threads(1)
+    try:
+        return list(bar(map(compute, tracks)))
+    finally:
+        set_num_threads(threads)
 
 
 def _in_processes(compute, tracks, workers, bar):

@@ -59,7 +59,7 @@ def test_features_of_tracks_are_those_of_their_samples_in_order_and_with_labels(
     assert two.labels == ("first", "second")
     assert two.front_end is onset
     for x, track in zip(two, (Made("one", 0.5), Made("the other", 0.3)), strict=True):
-        assert np.array_equal(x, onset.transform(track.load(onset.sample_rate)[0]))
+        assert np.allclose(x, onset.transform(track.load(onset.sample_rate)[0]), atol=1e-5)
 
 
 def test_a_network_or_its_front_end_may_be_given(two):
@@ -119,7 +119,7 @@ def test_music_shorter_than_a_window_is_followed_by_silence():
     front_end = audio.FrontEnd.of(FCN)
     x = audio.track_features(front_end, [Made("short", 0.2)], progress=False)
     assert x[0].shape[-1] == front_end.length
-    assert np.allclose(x[0][..., -1], front_end.silence)
+    assert np.allclose(x[0][..., -1], x[0].min())
     assert len(x.windows()) == 1
 
 
