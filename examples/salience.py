@@ -3,9 +3,9 @@
 Bittner, McFee, Salamon, Li & Bello, "Deep salience representations for F0 estimation in polyphonic
 music", ISMIR 2017. Six constant-Q transforms go in, each beginning at another harmonic; out comes
 for every frame and every pitch whether some instrument plays it. Peaks above a threshold are the
-pitches. They are judged by MIREX's accuracy, at 50 cents, beside the peaks of the mean of the
-harmonics. By default music is generated; instruments and tempos of the test do not occur in
-training.
+pitches. They are judged by MIREX's accuracy, at 50 cents, beside the peaks of the constant-Q itself
+and of the mean of its harmonics. By default music is generated; instruments and tempos of the test
+do not occur in training.
 
     python examples/salience.py
     python examples/salience.py --data mirdata:bach10:path/to/it
