@@ -6,12 +6,11 @@ the middle. As in the paper, it learns from what is stretched in time, shifted i
 filtered, though on mel bands, which is quicker. It is judged by the frames that are wrong, beside
 boosted trees on cepstra (MFCC). By default songs are generated, with other voices in the test.
 
-    python examples/voice.py
-    python examples/voice.py --table                # each augmentation by itself, too
+    python examples/voice.py --table                # each augmentation by itself
     python examples/voice.py --data my/songs        # labels.csv with the columns file, start, end
 """
 
-import functools
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -20,7 +19,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
-from minicnn.audio import augment, datasets, evaluate, targets
+from minicnn.audio import augment, datasets, evaluate, targets, windows
 from minicnn.data import DataLoader
 from minicnn.models.voice_cnn import VoiceCNN
 
@@ -54,57 +53,51 @@ def main(
     unseen = DataLoader(valid.pieces(sung(valid), PIECE, HALF), 8, transform=augment.Apply(scale))
     schedule = optim.warm_up(0.5, optim.cosine_decay(epochs - 0.5, minimum=0.02))
     options = dict(epochs=epochs, valid=unseen, schedule=schedule, resume=resume)
-    changes = augmentations(scale)
-    judged = {}
+    batched = dict(batch_size=4 if quick else 8, rng=seed)
+    changes, judged = augmentations(scale), {}
     for name in changes if table else (BEST,) if quick else ("none", BEST):
         model = models.voice_cnn(rng=seed).to(device)
         model.dropout.p = 0.2  # the paper's half is for 40,000 steps
-        batches = DataLoader(
-            pieces, 4 if quick else 8, shuffle=True, transform=changes[name], rng=seed
-        )
-        optimizer = optim.Adam(model.parameters(), lr=1e-3)
-        paths = dict(call=functools.partial(model.slide, hop=HOP), checkpoint=run.folder / name)
-        history = mc.fit(model, batches, loss, optimizer, **paths, **options)
-        probable = dict(scale=scale, activation=ops.sigmoid)
-        network = functools.partial(audio.windows.predict_frames, model, **probable)
+        batches = DataLoader(pieces, transform=changes[name], shuffle=True, **batched)
+        paths = dict(call=partial(model.slide, hop=HOP), checkpoint=run.folder / name)
+        history = mc.fit(model, batches, loss, optim.Adam(model.parameters()), **paths, **options)
+        network = partial(windows.predict_frames, model, scale=scale, activation=ops.sigmoid)
         judged[name] = judge(network, valid, test)
     threshold, scores = judged[BEST]  # the last one, which is the network's
 
     trees = HistGradientBoostingClassifier(random_state=seed)
-    known = np.concatenate([*map(cepstra, train)]), np.concatenate(sung(train)) > 0.5
-    trees.fit(*(each[::4] for each in known))
+    trees.fit(np.concatenate([*map(cepstra, train)]), np.concatenate(sung(train)) > 0.5)
     _, baseline = judge(lambda x: trees.predict_proba(cepstra(x))[:, 1], valid, test)
 
     plot.save(plot.curves(history), run.folder / "curves.png")
     errors = {name: round(1 - scores.accuracy, 4) for name, (_, scores) in judged.items()}
     rows = {name: {"test": 100 * error} for name, error in errors.items()}
-    drawn = plot.bars(rows, "wrong frames of the test [%]", "trained with which augmentation?")
+    drawn = plot.bars(rows, "wrong frames of the test [%]", "which augmentation in training?")
     plot.save(drawn, run.folder / "augmentations.png")
     shown = np.argmin([abs(np.mean(target) - 0.5) for target in sung(test)])
     draw(*parts.test[shown].load(RATE), network(test[shown]), threshold, run.folder / "voice.png")
     metrics = dict(frame_error=errors[BEST], precision=scores.precision, recall=scores.recall)
-    others = {"boosted trees on MFCC, frame_error": 1 - baseline.accuracy}
+    baselines = {"boosted trees on MFCC, frame_error": 1 - baseline.accuracy}
     more = dict(augmentations=errors, data=parts.test.name, picture="voice.png")
-    return run.finish(model, metrics, others, **more)
+    return run.finish(model, metrics, baselines, **more)
 
 
 def augmentations(scale):
     """Return what excerpts go through, by name; the last one is the paper's best combination."""
     bands, scaled = VoiceCNN.axes[0].corners[1:-1], augment.Apply(scale)
     cut = augment.RandomCrop(EXCERPT, framewise=(1,))
-    options = dict(frames=KEPT, frequencies=bands, fill=None, framewise=(1,))
-    still, filters = augment.StretchShift(0, 0, **options), augment.RandomFilter(bands, 10)
-    both = augment.StretchShift(0.3, 0.3, **options)
+    moved = partial(augment.StretchShift, frames=KEPT, frequencies=bands, fill=None, framewise=(1,))
+    filters = augment.RandomFilter(bands, 10)
     steps = {
-        "none": (still, scaled),
-        "dropout of the input": (still, scaled, augment.InputDropout(0.1)),
-        "frequency masks": (still, scaled, augment.FrequencyMasks(12, 2)),
-        "loudness": (still, augment.Loudness(10, "log"), scaled),
-        "filters": (still, filters, scaled),
-        "time": (augment.StretchShift(0.3, 0, **options), scaled),
-        "pitch": (augment.StretchShift(0, 0.3, **options), scaled),
-        "pitch and time": (both, scaled),
-        BEST: (both, filters, scaled),
+        "none": (moved(0, 0), scaled),
+        "dropout of the input": (moved(0, 0), scaled, augment.InputDropout(0.1)),
+        "frequency masks": (moved(0, 0), scaled, augment.FrequencyMasks(12, 2)),
+        "loudness": (moved(0, 0), augment.Loudness(10, "log"), scaled),
+        "filters": (moved(0, 0), filters, scaled),
+        "time": (moved(0.3, 0), scaled),
+        "pitch": (moved(0, 0.3), scaled),
+        "pitch and time": (moved(0.3, 0.3), scaled),
+        BEST: (moved(0.3, 0.3), filters, scaled),
     }
     return {name: augment.Compose(cut, *some) for name, some in steps.items()}
 
@@ -130,13 +123,12 @@ def judge(predict, valid, test):
     """Return the threshold that is best on validation data, and how the test goes with it."""
 
     def smoothed(part):
-        found = (np.ravel(predict(x)) for x in part)
-        return np.concatenate([targets.median_filter(each, FRAME_RATE) for each in found])
+        each = (targets.median_filter(np.ravel(predict(x)), FRAME_RATE) for x in part)
+        return np.concatenate([*each])
 
-    true, answers = (np.concatenate(sung(part)) for part in (valid, test))
-    known, new = smoothed(valid), smoothed(test)
-    threshold = max(THRESHOLDS, key=lambda level: np.mean((known > level) == (true > 0.5)))
-    return threshold, evaluate.frames(answers > 0.5, new > threshold)
+    known, true = smoothed(valid), np.concatenate(sung(valid)) > 0.5
+    threshold = max(THRESHOLDS, key=lambda level: np.mean((known > level) == true))
+    return threshold, evaluate.frames(np.concatenate(sung(test)) > 0.5, smoothed(test) > threshold)
 
 
 def draw(samples, segments, found, threshold, path):
