@@ -18,14 +18,14 @@ import numpy as np
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import datasets, evaluate, targets
-from minicnn.audio.augment import Apply
 from minicnn.audio.scores import Matches
 from minicnn.data import DataLoader
 from minicnn.models.onset_cnn import OnsetCNN
 
 RATE, HOP = OnsetCNN.sample_rate, OnsetCNN.hop_length
 WINDOW = 0.025  # how far from a true onset one may be [s]
-THRESHOLDS, DELAYS = np.geomspace(0.01, 2, 24), np.arange(-3, 4) * 0.01  # delays in [s]
+THRESHOLDS = np.geomspace(0.01, 2, 24)
+DELAYS = (0, 0.01, -0.01, 0.02, -0.02, 0.03, -0.03)  # of what is found [s]; of equals the first
 
 
 def main(
@@ -42,22 +42,22 @@ def main(
 ) -> dict:
     """Train, choose the threshold, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("onset", out, seed=seed, threads=threads, resume=resume)
-    sizes, seconds = ((16, 4, 8), 5.0) if quick else ((120, 20, 40), 10.0)
+    sizes, seconds = ((12, 4, 6), 5.0) if quick else ((120, 20, 40), 10.0)
     options = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("onsets", "polyphony", sizes, **options)
 
     model = models.onset_cnn(rng=seed).to(device)
     heard, unseen = (audio.track_features(model, part) for part in (train, valid))
     scale = heard.statistics().standardise
-    options = dict(batch_size=64 if quick else 256, transform=Apply(scale), rng=seed)
+    options = dict(batch_size=64 if quick else 256, rng=seed)
     epochs = min(epochs, 3) if quick else epochs
     history = mc.fit(
         model,
-        DataLoader(windows(heard), shuffle=True, **options),
+        DataLoader(windows(heard, scale), shuffle=True, **options),
         loss,
         optim.Adam(model.parameters(), lr=2e-3),
         epochs=epochs,
-        valid=DataLoader(windows(unseen), **options),
+        valid=DataLoader(windows(unseen, scale), **options),
         schedule=optim.cosine_decay(epochs, minimum=0.02),
         checkpoint=run.folder,
         resume=resume,
@@ -90,13 +90,13 @@ def main(
     )
 
 
-def windows(features):
+def windows(features, scale):
     """Return windows around all frames, whether each is an onset, and its weight."""
     answers = [
         np.stack(targets.onsets(times, len(features.times(i)), RATE / HOP), axis=1)
         for i, times in enumerate(features.labels)
     ]
-    return features.windows(answers, per_window=True)
+    return features.windows(answers, per_window=True, scale=scale)
 
 
 def loss(logits, target):
@@ -116,20 +116,20 @@ def picked_flux(curve, threshold):
 
 
 def judge(which, pick, known, new):
-    """Return the threshold and delay that suit what is known best, and the score of what is new."""
+    """Return the delay and threshold that suit what is known best, and the score of what is new."""
 
-    def score(heard, threshold, delay):
+    def score(heard, delay, threshold):
         found = [(pick(each[which], threshold) - delay, each[-1]) for each in heard]
         return sum((evaluate.onsets(truth, times, WINDOW) for times, truth in found), Matches())
 
-    choices = itertools.product(THRESHOLDS, DELAYS)
+    choices = itertools.product(DELAYS, THRESHOLDS)
     chosen = max(choices, key=lambda choice: score(known, *choice).f_measure)
     return chosen, score(new, *chosen)
 
 
 def draw(samples, activations, flux, truth, chosen, path):
     """Draw activations below a spectrogram, with true and found onsets."""
-    threshold, delay = chosen
+    delay, threshold = chosen
     figure, top, bottom = audio.plot.below_spectrogram(
         samples[: 6 * RATE], RATE, title="onsets of a test clip"
     )
