@@ -88,17 +88,16 @@ def augmentations(scale):
     bands, scaled = VoiceCNN.axes[0].corners[1:-1], augment.Apply(scale)
     cut = augment.RandomCrop(EXCERPT, framewise=(1,))
     moved = partial(augment.StretchShift, frames=KEPT, frequencies=bands, fill=None, framewise=(1,))
-    filters = augment.RandomFilter(bands, 10)
     steps = {
         "none": (moved(0, 0), scaled),
         "dropout of the input": (moved(0, 0), scaled, augment.InputDropout(0.1)),
         "frequency masks": (moved(0, 0), scaled, augment.FrequencyMasks(12, 2)),
         "loudness": (moved(0, 0), augment.Loudness(10, "log"), scaled),
-        "filters": (moved(0, 0), filters, scaled),
+        "filters": (moved(0, 0), augment.RandomFilter(bands, 10), scaled),
         "time": (moved(0.3, 0), scaled),
         "pitch": (moved(0, 0.3), scaled),
         "pitch and time": (moved(0.3, 0.3), scaled),
-        BEST: (moved(0.3, 0.3), filters, scaled),
+        BEST: (moved(0.3, 0.3), augment.RandomFilter(bands, 10), scaled),
     }
     return {name: augment.Compose(cut, *some) for name, some in steps.items()}
 
