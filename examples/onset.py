@@ -30,7 +30,7 @@ DELAYS = (0, 0.01, -0.01, 0.02, -0.02, 0.03, -0.03)  # of what is found [s]; of 
 
 def main(
     *,
-    epochs: experiment.Epochs = 8,
+    epochs: experiment.Epochs = 6,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
