@@ -257,3 +257,23 @@ def test_every_frame_of_a_piece_has_a_target():
     message = r"pieces: the target of '10 frames' is \(9,\) for 10 frames"
     with pytest.raises(ValueError, match=message):
         features.pieces([np.zeros(9)], 5)
+
+
+@pytest.mark.parametrize(
+    "build", [models.onset_cnn, models.voice_cnn, lambda: models.crepe("tiny")]
+)
+def test_windows_of_a_batch_are_those_one_by_one(build):
+    model = build()
+    rng = np.random.default_rng(0)
+    lengths = (1500, 2600) if model.input_shape[-1] == 1024 else (20, 130)
+    arrays = [rng.random((*model.input_shape[:-1], n), np.float32) for n in lengths]
+    features = room.TrackFeatures(audio.FrontEnd.of(model), ("a", "b"), tuple(arrays), ("", ""))
+    answers = [np.arange(len(features.times(i))) for i in range(2)]
+    dataset = features.windows(answers, per_window=True, scale=lambda x: 2 * x)
+    indices = np.arange(len(dataset))[::-3]
+    windows, found = dataset.batch(indices)
+    alone = [dataset[i] for i in indices]
+    assert np.array_equal(windows, [window for window, _ in alone])
+    assert found.tolist() == [answer for _, answer in alone]
+    unscaled = features.windows().batch(indices)
+    assert np.array_equal(2 * unscaled[0], windows)
