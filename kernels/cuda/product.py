@@ -19,9 +19,9 @@ def multiply(
     """Write the products of the matrices in `a` and `b`, plus a bias, into the matrices of `c`.
 
     For each batch and group, c (rows, columns) is the sum over `terms` of a (rows, inner) times
-    b (inner, columns); `sizes` is (rows, columns, inner). Results below 0 are multiplied by `slope`:
-    1 leaves them as they are, 0 is ReLU. Each is one thread's sum, so it has the same bits each
-    time.
+    b (inner, columns); `sizes` is (rows, columns, inner). Results below 0 are multiplied by
+    `slope`: 1 leaves them as they are, 0 is ReLU. Each is one thread's sum, so it has the same bits
+    each time.
     """
     rows, columns, inner = sizes
     product = dict(

@@ -59,7 +59,7 @@ def test_recordings_of_several_chunks_are_scored_as_a_whole_too(solos, tmp_path)
     assert figures["parameters"] < 20_000  # two classes
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_the_table_has_all_eight_networks_and_the_baseline(solos, tmp_path):
     options = dict(quick=True, table=True, epochs=1, data=str(solos), out=tmp_path / "run")
     figures = load("instruments").main(**options)

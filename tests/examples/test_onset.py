@@ -57,7 +57,7 @@ def test_too_few_recordings_are_named(tmp_path):
         load("onset").main(data=data, quick=True, out=tmp_path / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_the_whole_training_reaches_its_bar(tmp_path):
     figures = load("onset").main(out=tmp_path)
     assert figures["metrics"]["f_measure"] >= 0.90

@@ -90,7 +90,7 @@ def test_plays_are_of_songs_that_are_given(songs, tmp_path):
         main(data=songs, plays=plays, out=tmp_path / "run", quick=True)
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_new_songs_are_offered_better_than_by_popularity_or_mfcc(tmp_path):
     figures = load("recommendation").main(out=tmp_path / "run")
     assert figures["metrics"]["auc"] >= 0.8

@@ -50,7 +50,7 @@ def test_too_few_recordings_are_named(tmp_path):
         load("voice").main(data=data, quick=True, out=tmp_path / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_the_whole_training_reaches_its_bar(tmp_path):
     figures = load("voice").main(out=tmp_path)
     error = figures["metrics"]["frame_error"]
