@@ -125,7 +125,7 @@ def test_a_folder_of_recordings_takes_the_place_of_generated_ones(tmp_path):
         rows += [f"{i}.wav,{time:.2f},{pitch}" for time in np.arange(0, 0.5, 0.01)]
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     figures = crepe.main(data=str(tmp_path), quick=True, out=tmp_path / "run")
-    assert figures["data"] == tmp_path.name
+    assert figures["data"] == str(tmp_path)
     assert max(figures["baselines"].values()) > 0.5  # pYIN heard them
 
 
