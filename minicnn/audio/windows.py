@@ -266,7 +266,7 @@ def pieces(
 
 
 def predict_frames(
-    model: Network,
+    model: Any,
     transformed: np.ndarray,
     *,
     scale: Callable | None = None,
