@@ -1,4 +1,4 @@
-"""Who will like a song that nobody has heard? The lecture's "Content-based Music Recommendation".
+"""Who will like a new song? On the lecture's slide "Content-based Music Recommendation".
 
 Van den Oord, Dieleman & Schrauwen, "Deep content-based music recommendation", NIPS 2013. From who
 plays what come factors of listeners and songs, whose products say who likes what. A new song has no
