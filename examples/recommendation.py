@@ -97,7 +97,7 @@ def main(
 
     plot.save(plot.curves(history, valid_auc="AUC of validation songs"), run.folder / "curves.png")
     draw(directions, predicted, heard[0].labels, heard[2].labels, run.folder)
-    metrics, bound = {"auc": auc(2, predicted)}, auc(2, factors[2])
+    metrics, bound = {"auc": auc(2, predicted)}, auc(2, factors[2])  # once they are played
     others = {"linear of MFCC, auc": linear, "popularity, auc": similar, "upper bound, auc": bound}
     return run.finish(model, metrics, others, data=parts.test.name, picture="map.png")
 
