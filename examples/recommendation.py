@@ -1,12 +1,11 @@
-"""Who will like a song that nobody has heard? The slide "Content-based Music Recommendation".
+"""Who will like a new song? On the lecture's slide "Content-based Music Recommendation".
 
 Van den Oord, Dieleman & Schrauwen, "Deep content-based music recommendation", NIPS 2013. From who
 plays what come factors of listeners and songs, whose products say who likes what. A new song has no
 plays, so a network learns to hear its factors. By default songs are generated, and listeners, each
 with a taste for some tags, simulated; instruments and tempos of new songs do not occur in training.
 AUC is how often listeners are offered a new song that they will play before one that they will not.
-Beside it: the paper's linear model of a bag of MFCC, how popular similar songs are, and the upper
-bound: the factors of new songs once they are played.
+Beside it: the paper's linear model of a bag of MFCC, and how popular similar songs are.
 
     python examples/recommendation.py
     python examples/recommendation.py --data my/songs      # labels.csv with the columns file, tags
@@ -62,13 +61,14 @@ def main(
     played = who_plays(heard, parts.train.names, plays, seed)
     known = factorisation.factorise(played[0], FACTORS, rng=seed)
     factors = [known.songs, *(factorisation.fold_in(new, known.listeners) for new in played[1:])]
-    # Length 1, as in the article: how popular a song will be cannot be heard.
-    directions = [normalize(each) for each in factors]
+    directions = [normalize(each) for each in factors]  # how popular songs are is not heard
 
     def auc(part, songs, to=known.listeners):
         return evaluate.recommendation(played[part], to, songs).auc
 
-    model = models.recommender(factors=FACTORS, rng=seed).to(device)
+    model = models.recommender(factors=FACTORS, rng=seed)
+    model.fc3.bias.data[:] = directions[0].mean(axis=0)  # what songs share tells nothing
+    model.to(device)
     scale = heard[0].statistics().standardise
     crop = augment.Compose(augment.RandomCrop(EXCERPTS.length), augment.Apply(scale))
     songs = list(zip(heard[0], directions[0], strict=True)) * 3  # excerpts of each in an epoch
@@ -87,7 +87,6 @@ def main(
     )
     said = windows.predict_features(model, heard[2], scale=scale)
     predicted = normalize([each.pool() for each in said])
-
     bags = bags_of_mfcc(heard, 64 if quick else 512, seed)
     # Of each kind, what is best on validation songs offers the new ones.
     kinds = [Ridge(alpha).fit(bags[0], directions[0]) for alpha in 10.0 ** np.arange(-3, 4)]
@@ -98,7 +97,7 @@ def main(
 
     plot.save(plot.curves(history, valid_auc="AUC of validation songs"), run.folder / "curves.png")
     draw(directions, predicted, heard[0].labels, heard[2].labels, run.folder)
-    metrics, bound = {"auc": auc(2, predicted)}, auc(2, factors[2])
+    metrics, bound = {"auc": auc(2, predicted)}, auc(2, factors[2])  # once they are played
     others = {"linear of MFCC, auc": linear, "popularity, auc": similar, "upper bound, auc": bound}
     return run.finish(model, metrics, others, data=parts.test.name, picture="map.png")
 
@@ -111,7 +110,8 @@ def who_plays(heard, names, table, seed):
     else:
         tags = targets.tags([label for each in heard for label in each.labels], names)
         # Taste has to decide more than popularity, which nobody knows of new songs.
-        found = listeners.simulate(tags, 1000, taste=2.5, popularity=0.5, rng=seed).plays
+        people = dict(plays=len(tags) / 10, taste=2.5, popularity=0.5, rng=seed)
+        found = listeners.simulate(tags, 1000, **people).plays
     return [found[:, end - len(each) : end] for each, end in zip(heard, ends, strict=True)]
 
 
