@@ -63,7 +63,7 @@ def main(
     epochs = epochs or (usual // 2 if quick else usual)
     rate = build.sample_rate
     song = audio.sound.load(file, rate)[0] if file else None
-    sizes, seconds = ((64, 12, 40), 4.0) if quick else ((600, 80, 160), 10.0)
+    sizes, seconds = ((64, 15, 40), 6.0) if quick else ((600, 80, 160), 10.0)
     made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=rate, rng=seed)
     parts = datasets.parts("tags", "tagged", sizes, **made)
     names = parts.train.names
