@@ -36,7 +36,7 @@ from minicnn.models.fcn import FCN
 # Options of each network, and for how many epochs it is trained.
 MODELS = {
     "mel_cnn_1d": (models.mel_cnn_1d, {}, 60),
-    "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 35),
+    "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 25),
     "fcn4": (FCN, dict(layers=((32, (2, 4)), (96, (4, 5)), (192, (3, 8)), (512, (4, 1)))), 40),
     "sample_cnn": (models.sample_cnn, {}, 3),
 }
