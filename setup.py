@@ -31,7 +31,7 @@ setup(
     python_requires=">=3.11",
     packages=packages,
     package_dir=package_dir,
-    package_data={"minicnn": ["py.typed"]},
+    package_data={"minicnn": ["py.typed"], "minicnn.kernels.cuda": ["*.cu", "*.cuh"]},
     install_requires=[
         "numpy>=2.0",
         "numba>=0.61",
@@ -47,6 +47,12 @@ setup(
         "examples": examples,
         "gpu12": ["cupy-cuda12x[ctk]>=14,<15"],
         "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
+        # NVIDIA's compiler, which needs no GPU: with it tests compile every CUDA kernel.
+        "gate": [
+            "nvidia-cuda-nvrtc==13.0.88",
+            "nvidia-cuda-runtime==13.0.96",
+            "nvidia-cuda-crt==13.0.88",
+        ],
         "test": ["pytest>=8", "hypothesis>=6.100", *examples],
         # The very version that results are compared with; its plain name may bring CUDA libraries.
         # ONNX Runtime (110 MB beside PyTorch's 700) is compared with in inference.

@@ -40,7 +40,9 @@ def main(
 ) -> dict:
     """Read or make, transform, draw; return the figures that are printed at the end."""
     if start < 0 or length <= 0:
-        raise ValueError(f"start is {start} s, length {length} s; they take 0 on, and more than 0")
+        raise ValueError(
+            f"start is {start:g} s, length {length:g} s; they take 0 on, and more than 0"
+        )
     samples, title = listen(file, start, min(length, 2) if quick else length, seed)
     run = experiment.begin("features", out, seed=seed)
     bins = spectral.constant_q(

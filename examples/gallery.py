@@ -48,13 +48,16 @@ def main(
     if unknown := [name for name in only if name not in there]:
         raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(there)}")
     write(root)  # better to learn now than after an hour that there is no place for the table
-    failed = []
-    bar = tqdm(only or there, unit="script", dynamic_ncols=True)
-    for name in bar:
+    failed, wanted = [], only or there
+    bar = tqdm(wanted, unit="script", dynamic_ncols=True)
+    for done, name in enumerate(bar):
         bar.set_description(name)
         try:
             keep(name, root, *run(name, root))
             write(root)
+        except KeyboardInterrupt:
+            rest = " ".join(wanted[done:])
+            raise SystemExit(f"gallery: interrupted; go on with --only {rest}") from None
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = f"its results lack {error}" if isinstance(error, KeyError) else error
             failed.append(f"{name} failed: {reason}")
@@ -145,7 +148,7 @@ def row(name, figures):
         f'<img src="docs/gallery/{name}.png" width="400" alt="{figures["picture"]}">',
         numbers(figures["metrics"]),
         numbers(figures["baselines"]),
-        f"{figures['parameters']:,}",
+        f"{figures['parameters']:,}" if figures["parameters"] else "",
         f"{minutes} min {seconds:02d} s",
     )
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
@@ -153,9 +156,13 @@ def row(name, figures):
 
 def numbers(values):
     """Return figures and what they are, one below the other."""
-    digits = {name: 3 if abs(value) < 10 else 1 for name, value in values.items()}
-    lines = (f"{name.replace('_', ' ')} {values[name]:,.{digits[name]}f}" for name in values)
-    return "<br>".join(lines)
+    return "<br>".join(f"{name.replace('_', ' ')} {short(values[name])}" for name in values)
+
+
+def short(value):
+    """Return a number as short as one reads it: a count, a share, a time."""
+    whole = value > 1 and value == round(value)
+    return f"{value:,.{0 if whole else 3 if abs(value) < 10 else 1}f}"
 
 
 if __name__ == "__main__":

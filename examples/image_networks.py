@@ -88,7 +88,7 @@ def main(
         {"accuracy": (found == y_test).mean()},
         {"logistic regression of 16x16 pixels, accuracy": baseline},
         picture="saliency.png",
-        model=model,
+        network=model,
         width=width,
         classes=len(names),
         test_images=len(y_test),
@@ -130,12 +130,13 @@ def draw_filters(net, *, grey):
 
 
 def saliency(net, images, device):
-    """Return the gradient of the winning logit, the largest of each pixel's channels."""
+    """Return each pixel's share in the largest gradient of the winning logit, over channels."""
     # Simonyan, Vedaldi & Zisserman, "Deep inside convolutional networks", 2014, section 3.
     x = mc.Tensor(images).to(device)
     x.requires_grad = True
     net(x).max(axis=1).sum().backward()
-    return np.abs(mc.Tensor(x.grad).numpy()).max(axis=1)
+    gradient = np.abs(mc.Tensor(x.grad).numpy()).max(axis=1)
+    return gradient / gradient.max(axis=(1, 2), keepdims=True)
 
 
 if __name__ == "__main__":

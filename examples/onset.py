@@ -18,19 +18,19 @@ import numpy as np
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import datasets, evaluate, targets
-from minicnn.audio.augment import Apply
 from minicnn.audio.scores import Matches
 from minicnn.data import DataLoader
 from minicnn.models.onset_cnn import OnsetCNN
 
 RATE, HOP = OnsetCNN.sample_rate, OnsetCNN.hop_length
 WINDOW = 0.025  # how far from a true onset one may be [s]
-THRESHOLDS, DELAYS = np.geomspace(0.01, 2, 24), np.arange(-0.02, 0.021, 0.01)  # delays in [s]
+THRESHOLDS = np.geomspace(0.01, 2, 24)
+DELAYS = (0, 0.01, -0.01, 0.02, -0.02, 0.03, -0.03)  # of what is found [s]; of equals the first
 
 
 def main(
     *,
-    epochs: experiment.Epochs = 5,
+    epochs: experiment.Epochs = 6,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -42,41 +42,37 @@ def main(
 ) -> dict:
     """Train, choose the threshold, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("onset", out, seed=seed, threads=threads, resume=resume)
-    sizes, seconds = ((16, 4, 8), 5.0) if quick else ((120, 20, 40), 10.0)
+    sizes, seconds = ((12, 4, 6), 5.0) if quick else ((120, 20, 40), 10.0)
     options = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("onsets", "polyphony", sizes, **options)
 
     model = models.onset_cnn(rng=seed).to(device)
-    heard = [audio.track_features(model, part) for part in (train, valid)]
-    scale = heard[0].statistics().standardise
-    batches, unseen = (
-        DataLoader(
-            features.windows(frame_targets(features), per_window=True),
-            64 if quick else 256,
-            shuffle=features is heard[0],
-            transform=Apply(scale),
-            rng=seed,
-        )
-        for features in heard
-    )
+    heard, unseen = (audio.track_features(model, part) for part in (train, valid))
+    scale = heard.statistics().standardise
+    options = dict(batch_size=64 if quick else 256, rng=seed)
+    epochs = min(epochs, 3) if quick else epochs
     history = mc.fit(
         model,
-        batches,
+        DataLoader(windows(heard, scale), shuffle=True, **options),
         loss,
         optim.Adam(model.parameters(), lr=2e-3),
         epochs=epochs,
-        valid=unseen,
+        valid=DataLoader(windows(unseen, scale), **options),
         schedule=optim.cosine_decay(epochs, minimum=0.02),
         checkpoint=run.folder,
         resume=resume,
     )
 
-    known, new = (
-        [(network(model, scale, samples), flux(samples), truth) for samples, truth in loaded]
-        for loaded in ((track.load(RATE) for track in part) for part in (valid, test))
-    )
-    chosen, found = judge([row[0::2] for row in known], [row[0::2] for row in new], picked)
-    _, baseline = judge([row[1:] for row in known], [row[1:] for row in new], picked_flux)
+    def hear(track):
+        """Return what the network and the spectral flux say of a recording, and the truth."""
+        samples, truth = track.load(RATE)
+        found = audio.windows.predict(model, samples, RATE, scale=scale, activation=ops.sigmoid)
+        flux = librosa.onset.onset_strength(y=samples, sr=RATE, hop_length=HOP)
+        return found.values[:, 0], flux, truth
+
+    known, new = ([hear(track) for track in part] for part in (valid, test))
+    chosen, found = judge(0, picked, known, new)
+    _, baseline = judge(1, picked_flux, known, new)
 
     plot.save(plot.curves(history), run.folder / "curves.png")
     filters = model.conv1.weight.numpy().swapaxes(0, 1).reshape(30, 3, 7)
@@ -84,7 +80,7 @@ def main(
     drawn = plot.grid(filters, titles, columns=10, title="first layer: 3 bands x 7 frames (70 ms)")
     plot.save(drawn, run.folder / "filters.png")
     shown = np.argsort([len(truth) for *_, truth in new])[len(test) * 3 // 4]  # full, not fullest
-    draw(test[shown].load(RATE)[0], *new[shown][0::2], chosen, run.folder / "onsets.png")
+    draw(test[shown].load(RATE)[0], *new[shown], chosen, run.folder / "onsets.png")
     return run.finish(
         model,
         {"f_measure": found.f_measure, "precision": found.precision, "recall": found.recall},
@@ -94,12 +90,13 @@ def main(
     )
 
 
-def frame_targets(features):
-    """Return for each recording, frame by frame, whether it is an onset, and its weight."""
-    return [
+def windows(features, scale):
+    """Return windows around all frames, whether each is an onset, and its weight."""
+    answers = [
         np.stack(targets.onsets(times, len(features.times(i)), RATE / HOP), axis=1)
         for i, times in enumerate(features.labels)
     ]
+    return features.windows(answers, per_window=True, scale=scale)
 
 
 def loss(logits, target):
@@ -107,43 +104,32 @@ def loss(logits, target):
     return ops.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0], weight=target[:, 1])
 
 
-def network(model, scale, samples):
-    """Return how likely each frame is an onset."""
-    found = audio.windows.predict(model, samples, RATE, scale=scale, activation=ops.sigmoid)
-    return found.values[:, 0]
-
-
 def picked(activations, threshold):
     """Return the onsets [s] of activations."""
     return targets.pick_onsets(activations, RATE / HOP, threshold)
 
 
-def flux(samples):
-    """Return librosa's spectral flux."""
-    return librosa.onset.onset_strength(y=samples, sr=RATE, hop_length=HOP)
-
-
 def picked_flux(curve, threshold):
     """Return the onsets [s] of a flux, with librosa's own peak picking."""
-    options = dict(sr=RATE, hop_length=HOP, units="time", delta=threshold)
+    options = dict(sr=RATE, hop_length=HOP, units="time", delta=float(threshold))
     return librosa.onset.onset_detect(onset_envelope=curve, **options)
 
 
-def judge(known, new, pick):
-    """Return the threshold and the delay that suit known curves best, and the score of new ones."""
+def judge(which, pick, known, new):
+    """Return the delay and threshold that suit what is known best, and the score of what is new."""
 
-    def score(curves, threshold, delay):
-        found = [(pick(curve, threshold) - delay, truth) for curve, truth in curves]
+    def score(heard, delay, threshold):
+        found = [(pick(each[which], threshold) - delay, each[-1]) for each in heard]
         return sum((evaluate.onsets(truth, times, WINDOW) for times, truth in found), Matches())
 
-    grid = itertools.product(THRESHOLDS, DELAYS)
-    chosen = max(grid, key=lambda each: score(known, *each).f_measure)
+    choices = itertools.product(DELAYS, THRESHOLDS)
+    chosen = max(choices, key=lambda choice: score(known, *choice).f_measure)
     return chosen, score(new, *chosen)
 
 
-def draw(samples, activations, truth, chosen, path):
+def draw(samples, activations, flux, truth, chosen, path):
     """Draw activations below a spectrogram, with true and found onsets."""
-    threshold, delay = chosen
+    delay, threshold = chosen
     figure, top, bottom = audio.plot.below_spectrogram(
         samples[: 6 * RATE], RATE, title="onsets of a test clip"
     )

@@ -1,12 +1,12 @@
-"""Who will like a song that nobody has heard? The lecture's "Content-based Music Recommendation".
+"""Who will like a song that nobody has heard? The slide "Content-based Music Recommendation".
 
 Van den Oord, Dieleman & Schrauwen, "Deep content-based music recommendation", NIPS 2013. From who
 plays what come factors of listeners and songs, whose products say who likes what. A new song has no
 plays, so a network learns to hear its factors. By default songs are generated, and listeners, each
-with a taste for some tags of songs, are simulated; instruments and tempos of the new songs do not
-occur in training. AUC is how often listeners are offered a new song that they will play before one
-that they will not. Beside it: the paper's linear model of a bag of MFCC, and how popular similar
-songs are.
+with a taste for some tags, simulated; instruments and tempos of new songs do not occur in training.
+AUC is how often listeners are offered a new song that they will play before one that they will not.
+Beside it: the paper's linear model of a bag of MFCC, how popular similar songs are, and the upper
+bound: the factors of new songs once they are played.
 
     python examples/recommendation.py
     python examples/recommendation.py --data my/songs      # labels.csv with the columns file, tags
@@ -14,7 +14,6 @@ songs are.
 """
 
 import dataclasses
-import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
-from minicnn.audio import augment, datasets, evaluate, factorisation, listeners, targets
+from minicnn.audio import augment, datasets, evaluate, factorisation, listeners, targets, windows
 from minicnn.data import DataLoader
 from minicnn.models.recommender import Recommender
 
@@ -40,7 +39,7 @@ EXCERPTS = dataclasses.replace(audio.FrontEnd.of(Recommender), length=131, step=
 
 def main(
     *,
-    epochs: experiment.Epochs = 20,
+    epochs: experiment.Epochs = 8,
     seed: experiment.Seed = 0,
     device: experiment.Device = "cpu",
     threads: experiment.Threads = None,
@@ -55,11 +54,12 @@ def main(
     if plays and not data:
         raise ValueError("--plays is about the songs in --data, which is not given")
     run = experiment.begin("recommendation", out, seed=seed, threads=threads, resume=resume)
-    sizes, n_listeners = ((96, 16, 32), 300) if quick else ((1200, 150, 300), 1000)
+    sizes, seconds = ((64, 12, 24), 3.1) if quick else ((1200, 150, 300), 4.0)
+    epochs = min(epochs, 4) if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=Recommender.sample_rate, rng=seed)
-    parts = datasets.parts("tags", "tagged", sizes, seconds=4.0, **options)
+    parts = datasets.parts("tags", "tagged", sizes, seconds=seconds, **options)
     heard = [audio.track_features(EXCERPTS, part) for part in parts]
-    played = who_plays(heard, parts.train.names, plays, n_listeners, seed)
+    played = who_plays(heard, parts.train.names, plays, seed)
     known = factorisation.factorise(played[0], FACTORS, rng=seed)
     factors = [known.songs, *(factorisation.fold_in(new, known.listeners) for new in played[1:])]
     # Length 1, as in the article: how popular a song will be cannot be heard.
@@ -69,87 +69,69 @@ def main(
         return evaluate.recommendation(played[part], to, songs).auc
 
     model = models.recommender(factors=FACTORS, rng=seed).to(device)
-    scale = augment.Apply(heard[0].statistics().standardise)
-    crop = augment.Compose(augment.RandomCrop(EXCERPTS.length), scale)
-    songs = list(zip(heard[0], directions[0], strict=True))
-    valid, test = (heard[i].windows(directions[i]) for i in (1, 2))
+    scale = heard[0].statistics().standardise
+    crop = augment.Compose(augment.RandomCrop(EXCERPTS.length), augment.Apply(scale))
+    songs = list(zip(heard[0], directions[0], strict=True)) * 3  # excerpts of each in an epoch
+    valid = heard[1].windows(directions[1])
     history = mc.fit(
         model,
-        DataLoader(songs, 32, shuffle=True, transform=crop, rng=seed),
+        DataLoader(songs, 16, shuffle=True, transform=crop, rng=seed),
         ops.mse_loss,
         optim.Adam(model.parameters(), lr=3e-4),
-        epochs=min(epochs, 4) if quick else epochs,
-        valid=DataLoader(valid, 32, transform=scale, rng=seed),
+        epochs=epochs,
+        valid=DataLoader(valid, 32, transform=augment.Apply(scale), rng=seed),
         metrics={"auc": lambda said, _: auc(1, valid.means(said))},
-        monitor="valid_auc",
-        mode="max",
         schedule=optim.cosine_decay(epochs, minimum=0.02),
         checkpoint=run.folder,
         resume=resume,
     )
-    with mc.no_grad():
-        batches = DataLoader(test, 32, transform=scale, rng=seed)
-        said = [model(mc.Tensor(x).to(device)).numpy() for x, _ in batches]
-    predicted = normalize(test.means(np.concatenate(said)))
+    said = windows.predict_features(model, heard[2], scale=scale)
+    predicted = normalize([each.pool() for each in said])
 
-    bags = bags_of_mfcc(heard, 32 if quick else 256, seed)
-    linear = [Ridge(alpha).fit(bags[0], directions[0]) for alpha in 10.0 ** np.arange(-3, 4)]
+    bags = bags_of_mfcc(heard, 64 if quick else 512, seed)
+    # Of each kind, what is best on validation songs offers the new ones.
+    kinds = [Ridge(alpha).fit(bags[0], directions[0]) for alpha in 10.0 ** np.arange(-3, 4)]
+    linear = max([auc(i, kind.predict(bags[i])) for i in (1, 2)] for kind in kinds)[1]
     popular, alike = np.log1p(played[0].sum(axis=0))[:, None], np.ones((len(known.listeners), 1))
-    similar = [KNeighborsRegressor(count).fit(bags[0], popular) for count in (5, 20, 80)]
-
-    def best(fitted, *to):
-        """Return the AUC on new songs of what is best on validation songs."""
-        both = [[auc(part, each.predict(bags[part]), *to) for part in (1, 2)] for each in fitted]
-        return max(both)[1]
+    kinds = [KNeighborsRegressor(min(k, len(popular))).fit(bags[0], popular) for k in (5, 20, 80)]
+    similar = max([auc(i, kind.predict(bags[i]), alike) for i in (1, 2)] for kind in kinds)[1]
 
     plot.save(plot.curves(history, valid_auc="AUC of validation songs"), run.folder / "curves.png")
-    draw(directions, predicted, heard, run.folder)
-    baselines = {
-        "linear, bag of MFCC, auc": best(linear),
-        "popularity of similar songs, auc": best(similar, alike),
-        "upper bound, once they are played, auc": auc(2, factors[2]),
-    }
-    metrics = {"auc": auc(2, predicted)}
-    return run.finish(model, metrics, baselines, data=parts.test.name, picture="map.png")
+    draw(directions, predicted, heard[0].labels, heard[2].labels, run.folder)
+    metrics, bound = {"auc": auc(2, predicted)}, auc(2, factors[2])
+    others = {"linear of MFCC, auc": linear, "popularity, auc": similar, "upper bound, auc": bound}
+    return run.finish(model, metrics, others, data=parts.test.name, picture="map.png")
 
 
-def who_plays(heard, names, table, n_listeners, seed):
+def who_plays(heard, names, table, seed):
     """Return how often each listener plays each song of each part."""
-    ends = np.cumsum([0, *map(len, heard)])
+    ends = np.cumsum([len(each) for each in heard])
     if table:
         found = listeners.read(table, [name for features in heard for name in features.names])
     else:
-        labels = [tags for features in heard for tags in features.labels]
-        tags = targets.multi_hot(
-            [[names.index(tag) for tag in some] for some in labels], len(names)
-        )
+        tags = targets.tags([label for each in heard for label in each.labels], names)
         # Taste has to decide more than popularity, which nobody knows of new songs.
-        found = listeners.simulate(tags, n_listeners, taste=2.5, popularity=0.5, rng=seed).plays
-    return [found[:, first:last] for first, last in itertools.pairwise(ends)]
+        found = listeners.simulate(tags, 1000, taste=2.5, popularity=0.5, rng=seed).plays
+    return [found[:, end - len(each) : end] for each, end in zip(heard, ends, strict=True)]
 
 
 def bags_of_mfcc(heard, n_words, seed):
     """Return, as in the paper, how often typical sounds are heard in each song of each part."""
-
-    def mfcc(logarithms):
-        power = np.expm1(logarithms) / Recommender.compression.factor
-        found = librosa.feature.mfcc(S=librosa.power_to_db(power), n_mfcc=13)
-        return np.vstack([found, *(librosa.feature.delta(found, order=n) for n in (1, 2))]).T
-
-    frames = [[mfcc(x[0]) for x in features] for features in heard]
+    decibels = [[librosa.power_to_db(np.expm1(x[0])) for x in part] for part in heard]
+    mfcc = [[librosa.feature.mfcc(S=x, n_mfcc=13) for x in part] for part in decibels]
+    change = librosa.feature.delta
+    frames = [[np.vstack([x, change(x), change(x, order=2)]).T for x in part] for part in mfcc]
     kmeans = MiniBatchKMeans(n_words, batch_size=4096, n_init=1, random_state=seed)
     words = make_pipeline(StandardScaler(), kmeans).fit(np.concatenate(frames[0]))
     counts = [[np.bincount(words.predict(x), minlength=n_words) for x in part] for part in frames]
     return [normalize(np.array(part, float), "l1") for part in counts]
 
 
-def draw(directions, predicted, heard, folder):
+def draw(directions, predicted, known, new, folder):
     """Draw where new songs lie by true and by predicted factors, and the nearest known songs."""
-    both = np.concatenate([directions[2], predicted])
-    plane = TSNE(metric="cosine", perplexity=min(30, len(both) / 4), random_state=0)
-    true, found = np.split(plane.fit_transform(both), 2)
+    plane = TSNE(metric="cosine", perplexity=min(30, len(new) / 2), random_state=0)
+    true, found = np.split(plane.fit_transform(np.concatenate([directions[2], predicted])), 2)
     places = {"new songs by who will play them": true, "new songs by their sound": found}
-    known, new = heard[0].labels, heard[2].labels
     first = [tags[0] if tags else "no tag" for tags in new]
     plot.save(plot.points(places, first, "t-SNE of factors"), folder / "map.png")
 

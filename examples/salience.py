@@ -3,9 +3,9 @@
 Bittner, McFee, Salamon, Li & Bello, "Deep salience representations for F0 estimation in polyphonic
 music", ISMIR 2017. Six constant-Q transforms go in, each beginning at another harmonic; out comes
 for every frame and every pitch whether some instrument plays it. Peaks above a threshold are the
-pitches. They are judged by MIREX's accuracy, at 50 cents, beside the peaks of the mean of the
-harmonics. By default music is generated; instruments and tempos of the test do not occur in
-training.
+pitches. They are judged by MIREX's accuracy, at 50 cents, beside the peaks of the constant-Q itself
+and of the mean of its harmonics. By default music is generated; instruments and tempos of the test
+do not occur in training.
 
     python examples/salience.py
     python examples/salience.py --data mirdata:bach10:path/to/it
@@ -39,7 +39,7 @@ def main(
 ) -> dict:
     """Train, choose the threshold, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("salience", out, seed=seed, threads=threads, resume=resume)
-    sizes, epoch_size = ((12, 2, 3), 80) if quick else ((96, 8, 24), 320)
+    sizes, epoch_size = ((10, 2, 3), 80) if quick else ((72, 8, 24), 160)
     epochs = min(epochs, 1) if quick else epochs
     options = dict(data=data, soundfont=soundfont, seconds=4.0, sample_rate=RATE, rng=seed)
     parts = datasets.parts("multi_f0", "polyphony", sizes, **options)
@@ -58,7 +58,8 @@ def main(
     def batches(features, **options):
         saliences = (targets.salience(pitches, BINS) for pitches in truth(features))
         cut = [patches.windows(salience[None])[:, 0] for salience in saliences]
-        return DataLoader(features.windows(cut, per_window=True), 8, rng=seed, **options)
+        batch = 2 if quick else 4
+        return DataLoader(features.windows(cut, per_window=True), batch, rng=seed, **options)
 
     history = mc.fit(
         model,
@@ -72,13 +73,13 @@ def main(
         resume=resume,
     )
 
-    def network(part):
-        sounds = (track.load(RATE)[0] for track in part)
-        return [audio.windows.predict(model, x, activation=ops.sigmoid).values.T for x in sounds]
+    def network(features):
+        rows = (audio.windows.predict_frames(model, x, activation=ops.sigmoid) for x in features)
+        return [frames.T for frames in rows]
 
     known, new = heard[1:]
-    found = network(parts.test)
-    threshold, scores = judge(network(parts.valid), found, known, new)
+    found = network(new)
+    threshold, scores = judge(network(known), found, known, new)
     plain = [[x[1] for x in features] for features in (known, new)]
     means = [[x[1:].mean(axis=0) for x in features] for features in (known, new)]
 
@@ -118,8 +119,8 @@ def score(saliences, truths, threshold, step=1):
 def judge(known_saliences, new_saliences, known, new):
     """Return the threshold that is best on validation data, and how the test goes with it."""
     true = truth(known)
-    levels = np.arange(0.05, 1, 0.05)
-    best = max(levels, key=lambda level: score(known_saliences, true, level, step=5).accuracy)
+    levels = 1 / (1 + np.exp(-np.arange(-3, 4, 0.25)))  # close together near 0 and near 1
+    best = max(levels, key=lambda level: score(known_saliences, true, level, step=10).accuracy)
     return best, score(new_saliences, truth(new), best)
 
 
@@ -133,10 +134,11 @@ def draw(features, saliences, threshold, path):
     audio.plot.over_time(top, times, hertz, x[1])
     audio.plot.over_time(middle, times, hertz, salience, vmin=0, vmax=1)
     audio.plot.over_time(bottom, times, hertz, targets.salience(true, BINS))
-    for pitches, color, name in ((true, "white", "true"), (found, "C0", "found")):
+    marks = (true, "deepskyblue", 5, "true"), (found, "lime", 2, "found")
+    for pitches, color, size, name in marks:
         at = np.repeat(times, [len(some) for some in pitches])
-        top.plot(at, np.concatenate(pitches), ".", color=color, markersize=2, label=name)
-    top.legend(loc="upper right", markerscale=4)
+        top.plot(at, np.concatenate(pitches), ".", color=color, markersize=size, label=name)
+    top.legend(loc="upper right", markerscale=3, facecolor="gray")
     top.set(title="constant-Q of a test clip, with true and found pitches")
     middle.set(title="salience that the network found")
     bottom.set(title="salience of the true pitches", xlabel="time [s]")

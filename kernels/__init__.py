@@ -1,6 +1,6 @@
 """Arrays in, arrays out: every operation of a CNN and its gradients, for each kind of array.
 
-`reference` is the definition, `cpu` the fast version for NumPy arrays, as far as there is one. Both
+`reference` is the definition, `cpu` the fast version for NumPy arrays, `cuda` that for CuPy's. All
 have the same files, the same function names and the same signatures. `outline` computes nothing and
 returns the shapes only. Nothing here knows of tensors.
 
@@ -9,21 +9,19 @@ pair of pairs ((top, bottom), (left, right)); and arguments were checked by the 
 """
 
 import contextlib
-import functools
-import warnings
 from contextvars import ContextVar
 
 import numpy as np
 
-from . import cpu, geometry, memory, outline, reference
+from . import cpu, cuda, geometry, memory, outline, reference
 
-__all__ = ["cpu", "geometry", "memory", "of", "outline", "reference", "to", "use"]
+__all__ = ["cpu", "cuda", "geometry", "memory", "of", "outline", "reference", "to", "use"]
 
 _chosen = ContextVar("kernels", default=None)
 
 
 def of(*arrays):
-    """Return the kernels for these arrays: `cpu` for NumPy; None among them is skipped.
+    """Return the kernels for these arrays: `cpu` for NumPy, `cuda` for CuPy; None is skipped.
 
     Raises
     ------
@@ -42,18 +40,7 @@ def of(*arrays):
         raise TypeError(
             f"kernels: arrays of different devices ({kinds}); move the model or the batch"
         )
-    return _without_cuda()
-
-
-@functools.cache
-def _without_cuda():
-    """Return the reference for CuPy arrays, and say once that it is not fast."""
-    warnings.warn(
-        "minicnn has no CUDA kernels yet: the reference, plain array code, runs on the GPU",
-        RuntimeWarning,
-        stacklevel=3,
-    )
-    return reference
+    return cuda
 
 
 @contextlib.contextmanager

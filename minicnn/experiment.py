@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from minicnn.checkpoint import written_whole
@@ -147,7 +148,8 @@ def begin(
     """
     if resume and (out is None or not Path(out).is_dir()):
         raise FileNotFoundError(
-            f"{name}: to resume takes the folder of a run as out; {str(out)!r} is none"
+            "resume takes the folder of a run as out, and there is none"
+            + ("" if out is None else f" at {str(out)!r}")
         )
     folder = _folder(name) if out is None else Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,10 +178,11 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
     -------
     What `main` returns.
     """
-    name, options = Path(inspect.getfile(main)).stem, {}
+    name = Path(inspect.getfile(main)).stem
+    options: dict[str, Any] = {}
     try:
         options = _options(main, arguments)
-        if "out" in options and options["out"] is None:
+        if "out" in options and options["out"] is None and not options.get("resume"):
             options["out"] = _folder(name)
         return main(**options)
     except KeyboardInterrupt:
@@ -204,7 +207,7 @@ def _options(main, arguments):
         hint = hints[option.name]
         if get_origin(hint) is Annotated:
             kind, text = get_args(hint)
-            hint = Annotated[kind, tyro.conf.arg(help=text)]
+            hint = Annotated[kind, tyro.conf.arg(help=text, metavar=_metavar(option, kind))]
         if option.kind is not option.KEYWORD_ONLY:
             hint = tyro.conf.Positional[hint]
         fields.append((option.name, hint, field(default=option.default)))
@@ -217,6 +220,15 @@ def _options(main, arguments):
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     return vars(given)
+
+
+def _metavar(option, kind):
+    """Return what stands for a value in the help: by default None, which leaves it to tyro."""
+    if option.kind is not option.KEYWORD_ONLY:
+        name = option.name.upper()
+        return name if option.default is option.empty else f"[{name}]"
+    names = [each.__name__.upper() for each in get_args(kind) if isinstance(each, type)]
+    return names[0] if NoneType in get_args(kind) and len(names) == 2 else None
 
 
 def _folder(name):

@@ -142,9 +142,14 @@ def rows(
     images = {name: np.asarray(row) for name, row in images.items()}
     count = max(map(len, images.values()))
     heights = [row.shape[1] / row.shape[2] for row in images.values()]
-    drawn = figure(count * size, sum(0.25 + size * height for height in heights) + 0.3)
-    places = drawn.subplots(len(images), count, squeeze=False, height_ratios=heights)
-    for axes, (name, row) in zip(places, images.items(), strict=True):
+    above = [0.3 + 0.2 * bool(columns and i == 0) for i in range(len(heights))]
+    tall = [gap + size * height for gap, height in zip(above, heights, strict=True)]
+    drawn = figure(count * size, sum(tall) + 0.3 * bool(title))
+    # Each row is a figure of its own, so that a long name does not widen the first column.
+    parts = drawn.subfigures(len(images), 1, squeeze=False, height_ratios=tall)[:, 0]
+    for part, (name, row) in zip(parts, images.items(), strict=True):
+        axes = part.subplots(1, count, squeeze=False)[0]
+        part.suptitle(name, x=0.01, ha="left", fontsize=9)
         largest = np.abs(row).max() or 1
         signed = dict(cmap="RdBu_r", vmin=-largest, vmax=largest)
         style = signed if row.min() < 0 else dict(cmap="gray_r", vmin=0, vmax=largest)
@@ -152,8 +157,7 @@ def rows(
             each.imshow(image, **({} if image.ndim == 3 else style))
         for each in axes:
             each.axis("off")
-        axes[0].set_title(name, loc="left", fontsize=9)
-    for axes, text in zip(places[0], columns or (), strict=False):
+    for axes, text in zip(parts[0].axes, columns or (), strict=False):
         axes.set_title(text, fontsize=9)
     drawn.suptitle(title, fontsize=10)
     return drawn
@@ -234,7 +238,7 @@ def points(
     Parameters
     ----------
     places : mapping from title to array, shape (N, 2)
-        One picture for each, side by side.
+        One picture for each, side by side, on the same axes.
     classes : sequence of N str
     label : str
         What the axes are; their numbers are not drawn.
@@ -245,7 +249,7 @@ def points(
     groups = {name: f"C{i}" for i, name in enumerate(common)}
     of = np.array([name if name in groups else "others" for name in classes])
     drawn = figure(1.2 + 4.4 * len(places), 4.4)
-    sides = np.atleast_1d(drawn.subplots(1, len(places)))
+    sides = np.atleast_1d(drawn.subplots(1, len(places), sharex=True, sharey=True))
     for axes, (title, place) in zip(sides, places.items(), strict=True):
         for name, colour in {"others": "lightgray", **groups}.items():
             if (of == name).any():
@@ -281,12 +285,12 @@ def table(
     wrapped = [[textwrap.fill(text, width) for text in row] for row in rows]
     heights = [1 + max(text.count("\n") for text in row) for row in wrapped]
     drawn = figure(0.085 * width * len(columns), 0.6 + 0.22 * sum(heights))
-    axes = drawn.subplots()
+    axes: Any = drawn.subplots()
     axes.axis("off")
     axes.set_title(title, fontsize=10)
     grid = axes.table(
         wrapped,
-        [[(1 - 0.5 * each, 1, 1 - 0.5 * each) for each in row] for row in shades],
+        [[(1 - 0.4 * each, 1 - 0.1 * each, 1 - 0.4 * each) for each in row] for row in shades],
         colLabels=columns,
         cellLoc="left",
         bbox=[0, 0, 1, 1],

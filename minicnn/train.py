@@ -39,6 +39,7 @@ class _Run:
     valid: Iterable | None
     monitor: str | None
     mode: str
+    call: Callable
 
     def settings(self) -> dict[str, Any]:
         """Return what must be the same when the run is resumed."""
@@ -75,6 +76,7 @@ def fit(
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
     progress: bool = True,
+    call: Callable | None = None,
 ) -> list[Record]:
     """Train a model, and leave it in evaluation mode with the weights of its best epoch.
 
@@ -111,6 +113,8 @@ def fit(
         what draws from `minicnn.rng`, and for generators that are attributes of modules.
     progress : bool
         Whether to show a progress bar.
+    call : callable, optional
+        What to call in place of the model itself: its `slide`, for inputs longer than the paper's.
 
     Returns
     -------
@@ -131,7 +135,8 @@ def fit(
     """
     monitor = _checked_monitor(epochs, valid, metrics, monitor, mode, patience)
     folder = None if checkpoint is None else Path(checkpoint)
-    run = _Run(model, optimizer, train, valid, monitor, mode)
+    call = model if call is None else call
+    run = _Run(model, optimizer, train, valid, monitor, mode, call)
     history: list[Record] = []
     if folder is not None:
         history = _begin(folder, resume, run)
@@ -145,7 +150,7 @@ def fit(
             record: Record = {"epoch": len(history) + 1, "train_loss": train_loss}
             record["lr_factor"] = float(optimizer.lr_factor)
             if valid is not None:
-                scores = evaluate(model, valid, loss, metrics)
+                scores = evaluate(model, valid, loss, metrics, call=call)
                 _check_finite(scores["loss"], "validation loss", history)
                 record |= {f"valid_{name}": score for name, score in scores.items()}
             _check_weights(model, len(history) + 1)
@@ -166,7 +171,12 @@ def fit(
 
 
 def evaluate(
-    model: Module, batches: Iterable, loss: Callable, metrics: Mapping[str, Callable] | None = None
+    model: Module,
+    batches: Iterable,
+    loss: Callable,
+    metrics: Mapping[str, Callable] | None = None,
+    *,
+    call: Callable | None = None,
 ) -> dict[str, float]:
     """Return the loss and the metrics of a model, in evaluation mode, over all batches.
 
@@ -176,6 +186,7 @@ def evaluate(
     batches : iterable of batches
     loss : callable
     metrics : mapping from name to callable, optional
+    call : callable, optional
         All as in `fit`.
 
     Returns
@@ -192,7 +203,7 @@ def evaluate(
     with _evaluating(model):
         for batch in batches:
             inputs, target = _tensors(batch, model)
-            output = model(*inputs)
+            output = (model if call is None else call)(*inputs)
             total += float(loss(output, target)) * len(target)
             count += len(target)
             if metrics:
@@ -288,7 +299,7 @@ def _train_epoch(run, loss, schedule, max_grad_norm, history, bar):
         if schedule is not None:
             optimizer.lr_factor = schedule(len(history) + step / steps, monitored)
         inputs, target = _tensors(batch, model)
-        value = loss(model(*inputs), target)
+        value = loss(run.call(*inputs), target)
         number = float(value)
         _check_finite(number, "loss", history, step)
         optimizer.zero_grad()

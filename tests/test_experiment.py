@@ -81,7 +81,12 @@ def test_the_help_begins_with_the_docstring_and_says_what_each_option_is(capsys)
     assert ended.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "The frame of an experiment: these lines are what --help begins with." in text
-    for option in ("what is listened to", "--kind {oak,elm} which tree", "--epochs INT how many"):
+    for option in (
+        "[SOUND] what is listened to",
+        "--kind {oak,elm} which tree",
+        "--epochs INT how many",
+        "--out PATH where pictures",
+    ):
         assert option in text, option
     assert "no-quick" not in text
 
@@ -167,7 +172,8 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing_to_go_on_with(tmp_pat
 @pytest.mark.parametrize("out", [None, "none"])
 def test_nothing_cannot_be_resumed(out, tmp_path):
     folder = out and tmp_path / out
-    with pytest.raises(FileNotFoundError, match=f"trees: to resume takes .*{out}.* is none"):
+    message = "resume takes the folder of a run as out, and there is none"
+    with pytest.raises(FileNotFoundError, match=message + (f" at .*{out}" if out else "$")):
         experiment.begin("trees", folder, resume=True)
     assert not any(tmp_path.iterdir())
 

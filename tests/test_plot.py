@@ -103,11 +103,12 @@ def test_rows_have_as_many_images_as_each_has_on_one_scale_for_a_row():
         "colours": np.full((1, 1, 1, 3), 0.5),
     }
     figure = plot.rows(rows, ["one", "two"], title="layers")
-    places = np.array(figure.axes).reshape(3, 3)
-    for line, (name, row) in zip(places, rows.items(), strict=True):
+    places = np.array([part.axes for part in figure.subfigs])
+    names = [part.get_suptitle() for part in figure.subfigs]
+    assert names == [*rows]
+    for line, row in zip(places, rows.values(), strict=True):
         shown = [axes for axes in line if axes.get_images()]
         assert [images(axes)[0].tolist() for axes in shown] == row.tolist()
-        assert line[0].get_title(loc="left") == name
     assert places[0, 1].get_images()[0].get_clim() == (0, 2)
     assert places[0, 0].get_images()[0].get_cmap().name == "gray_r"
     assert places[1, 2].get_images()[0].get_clim() == (-4, 4)
@@ -161,6 +162,7 @@ def test_points_have_the_colours_of_their_classes_and_few_of_them_are_gray(tmp_p
     left, right = drawn.axes
     assert (left.get_title(), right.get_title()) == ("left", "right")
     assert left.get_xlabel() == "factor"
+    assert left.get_xlim() == right.get_xlim()
     groups = {each.get_label(): each.get_offsets().tolist() for each in right.collections}
     assert groups == {
         "jazz": (-places[:3]).tolist(),
@@ -184,7 +186,7 @@ def test_a_table_has_its_texts_in_shades_of_green(tmp_path):
         (2, 0): "another", (2, 1): "",
     }  # fmt: skip
     cells = axes.tables[0].get_celld()
-    assert [cells[1, i].get_facecolor() for i in (0, 1)] == [(1, 1, 1, 1), (0.5, 1, 0.5, 1)]
+    assert [cells[1, i].get_facecolor() for i in (0, 1)] == [(1, 1, 1, 1), (0.6, 0.9, 0.6, 1)]
     assert cells[1, 0].get_height() > cells[2, 0].get_height()
     plot.save(drawn, tmp_path / "table.png")
     plain = plot.table(rows, ["new", "known"])

@@ -445,6 +445,24 @@ def test_models_of_several_inputs_get_all_but_the_target():
     assert model.scale.item() == pytest.approx(2, abs=1e-3)
 
 
+def test_what_is_called_may_be_something_else_of_the_model():
+    model, train, valid, optimizer = parts()
+    calls = []
+
+    def doubled(x):
+        calls.append(model.training)
+        return 2 * model(x)
+
+    history = mc.fit(
+        model, train, ops.cross_entropy, optimizer, epochs=1, valid=valid, progress=False,
+        call=doubled,
+    )  # fmt: skip
+    assert calls == [True] * 6 + [False]
+    assert history[0]["valid_loss"] == pytest.approx(
+        mc.evaluate(model, valid, lambda y, target: ops.cross_entropy(2 * y, target))["loss"]
+    )
+
+
 def test_a_progress_bar_shows_epoch_loss_and_scores(capfd):
     run(2, progress=True)
     shown = capfd.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
@@ -123,7 +123,11 @@ class FeatureSet(Sequence[np.ndarray]):
         return found
 
     def windows(
-        self, targets: Sequence[Any] | None = None, *, per_window: bool = False
+        self,
+        targets: Sequence[Any] | None = None,
+        *,
+        per_window: bool = False,
+        scale: Callable | None = None,
     ) -> WindowDataset:
         """Return the inputs of the network, of all recordings, as a data set for a `DataLoader`.
 
@@ -134,13 +138,16 @@ class FeatureSet(Sequence[np.ndarray]):
         per_window : bool
             Whether that is an array with a row for each window, as for pitches, onsets or voices,
             at `times`; or the same for all windows, as for tags.
+        scale : callable, optional
+            From windows, one or many, to what the network is given, such as a method of
+            `statistics()`. A whole batch at once is quicker than a loader's transform.
 
         Raises
         ------
         ValueError
             If there are not as many targets as recordings, or rows as windows.
         """
-        return WindowDataset(self, targets, per_window=per_window)
+        return WindowDataset(self, targets, per_window=per_window, scale=scale)
 
 
 class WindowDataset:
@@ -154,6 +161,8 @@ class WindowDataset:
     targets : sequence, one for each recording, optional
     per_window : bool
         Whether the target of a recording is an array with a row for each window.
+    scale : callable, optional
+        See `FeatureSet.windows`.
 
     Attributes
     ----------
@@ -172,12 +181,14 @@ class WindowDataset:
         targets: Sequence[Any] | None = None,
         *,
         per_window: bool = False,
+        scale: Callable | None = None,
     ):
         if targets is not None and len(targets) != len(features):
             raise ValueError(
                 f"WindowDataset: there are {len(targets)} targets for {len(features)} files"
             )
         self.features, self.targets, self.per_window = features, targets, per_window
+        self.scale = scale
         counts = np.array([len(features.times(i)) for i in range(len(features))], int)
         self.files = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
@@ -196,10 +207,26 @@ class WindowDataset:
         file = int(self.files[index])
         place = range(len(self))[index] - int(self._first[file])
         window = self.features.front_end.window(self.features[file], place)
+        window = window if self.scale is None else self.scale(window)
         if self.targets is None:
             return (window,)
         target = self.targets[file]
         return window, target[place] if self.per_window else target
+
+    def batch(self, indices: np.ndarray) -> tuple:
+        """Return the samples of these indices, stacked: what the loader uses where it can."""
+        files = self.files[indices]
+        places = np.asarray(indices) - self._first[files]
+        pairs = [*zip(files.tolist(), places.tolist(), strict=True)]
+        front_end = self.features.front_end
+        windows = np.stack([front_end.window(self.features[i], place) for i, place in pairs])
+        windows = windows if self.scale is None else self.scale(windows)
+        if self.targets is None:
+            return (windows,)
+        answers = [
+            self.targets[i][place] if self.per_window else self.targets[i] for i, place in pairs
+        ]
+        return windows, np.stack(answers)
 
     def means(self, values: Any) -> np.ndarray:
         """Return for each recording the mean of what a network says of its windows.
@@ -280,6 +307,7 @@ def track_features(model, tracks, *, workers=None, progress=True):
         How many processes read or generate them; by default as many as there are cores, if there
         are tracks enough. They are started afresh (not forked), so a script must guard its start
         with `if __name__ == "__main__":`. With 0 or 1 all is done in this process.
+        Features differ by rounding only.
     progress : bool
         Whether to show a bar.
 

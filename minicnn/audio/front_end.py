@@ -202,8 +202,11 @@ class FrontEnd:
             return np.asarray(transformed)
         start = places[index] - self.before
         part = np.asarray(transformed[..., max(start, 0) : start + self.length])
-        ahead = max(-start, 0)
-        return self._finished(self.extended(part, ahead, self.length - ahead - part.shape[-1]))
+        missing = self.length - part.shape[-1]
+        if missing:  # most windows lie inside
+            ahead = max(-start, 0)
+            part = self.extended(part, ahead, missing - ahead)
+        return self._finished(part)
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Return what the network takes of samples at the right rate: all windows of them.

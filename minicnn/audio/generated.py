@@ -80,7 +80,7 @@ class GeneratedDataset(Dataset):
     """Clips of a corpus with their labels for a task."""
 
     @property
-    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+    def names(self) -> tuple[str, ...]:
         """All classes or tags: number i of a network's outputs is names[i]."""
         if self.task not in NAMES:
             raise ValueError(f"{self.name}: {self.task} have no names; classes and tags have")

@@ -137,11 +137,11 @@ def pitch(
     if truth is not None:
         voiced = np.where(truth[1] > 0, truth[1], np.nan)
         top.plot(truth[0], voiced, color="deepskyblue", linewidth=4, label="true")
-    top.plot(times, np.where(confidence >= threshold, frequency, np.nan), "white", label="found")
+    top.plot(times, np.where(confidence >= threshold, frequency, np.nan), "lime", label="found")
     bottom.plot(times, confidence, linewidth=0.8)
     bottom.axhline(threshold, color="gray", linestyle=":")
     bottom.set(ylabel="confidence", ylim=(0, 1.05))
-    top.legend(loc="upper right")
+    top.legend(loc="upper right", facecolor="gray")
     return figure
 
 

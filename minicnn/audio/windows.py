@@ -266,7 +266,7 @@ def pieces(
 
 
 def predict_frames(
-    model: Network,
+    model: Any,
     transformed: np.ndarray,
     *,
     scale: Callable | None = None,
@@ -276,7 +276,7 @@ def predict_frames(
     """Return what a network says of each frame of what its front end made of a sound before.
 
     That is what `predict` returns of the sound itself, for networks that slide frame by frame:
-    those for onsets and for voices.
+    those for onsets, for voices and for several pitches.
 
     Parameters
     ----------
@@ -298,14 +298,20 @@ def predict_frames(
         If the network takes no sound, or does not slide frame by frame.
     """
     front_end = FrontEnd.of(model)
-    if front_end.step != 1 or model.slide_hop != 1:
+    if front_end.step not in (1, None) or getattr(model, "slide_hop", None) != 1:
         raise TypeError(f"predict_frames: {type(model).__name__} does not slide frame by frame")
     network = _Network(model, model.slide, scale, activation, 1)
-    around = front_end.surrounded(transformed)[None]
-    more = front_end.length - 1
-    starts = range(0, transformed.shape[-1], window)
-    parts = (network(around[..., start : start + window + more]) for start in starts)
-    return np.concatenate([_rows(part, -1) for part in parts])
+    seen = front_end.surrounded(transformed)[None]
+    if front_end.step is None:
+        context, more = _around(front_end, model), 0
+    else:
+        context, more = 0, front_end.length - 1
+    parts = []
+    for start in range(0, transformed.shape[-1], window):
+        first = max(start - context, 0)
+        rows = _rows(network(seen[..., first : start + window + context + more]), -1)
+        parts.append(rows[start - first :][:window])
+    return np.concatenate(parts)
 
 
 def cut_for(model: Any, seconds: float = 10.0, *, window: int | None = None) -> dict[str, Any]:
@@ -343,15 +349,19 @@ def cut_for(model: Any, seconds: float = 10.0, *, window: int | None = None) -> 
         window = front_end.samples_of(length) if window is None else window
         return dict(window=window, front_end=front_end)
     frame = (front_end.step or 1) * front_end.hop_length
-    # What takes all at once hears no further than half of what it was trained on.
-    around = front_end.before if front_end.step else model.input_shape[-1] // 2
-    heard = around * front_end.hop_length + front_end.reach
+    heard = _around(front_end, model) * front_end.hop_length + front_end.reach
     if window is None:
         window = max(round(seconds * front_end.sample_rate / frame), 1) * frame
     cut = dict(window=window, frame=frame, context=-(-heard // frame) * frame, front_end=front_end)
     if not slides:
         return cut
     return {**cut, "front_end": _Blocks(front_end), "call": model.slide, "time_axis": -1}
+
+
+def _around(front_end, model):
+    """Return how many frames to either side of one a network hears at most."""
+    # What takes all at once hears no further than half of what it was trained on.
+    return front_end.before if front_end.step else model.input_shape[-1] // 2
 
 
 @dataclass(frozen=True)

@@ -536,7 +536,7 @@ def test_three_hours_take_less_than_500_megabytes(tmp_path):
     assert kibibytes < 500_000
 
 
-@pytest.mark.parametrize("build", [models.onset_cnn, models.voice_cnn])
+@pytest.mark.parametrize("build", [models.onset_cnn, models.voice_cnn, models.deep_salience])
 def test_a_spectrogram_that_is_there_is_answered_as_its_sound(build):
     model = build(rng=0)
     samples = noise(130 * model.hop_length)
@@ -544,11 +544,12 @@ def test_a_spectrogram_that_is_there_is_answered_as_its_sound(build):
     options = dict(scale=lambda x: (x + 5) / 3, activation=ops.sigmoid)
     wanted = windows.predict(model, samples, **options).values
     found = windows.predict_frames(model, transformed, window=50, **options)
-    assert found.shape == wanted.shape == (131, 1)
+    assert found.shape == wanted.shape
+    assert len(found) == 131
     assert np.allclose(found, wanted, atol=1e-3 * wanted.std())
 
 
-@pytest.mark.parametrize("build", [models.deep_salience, lambda: models.crepe("tiny"), models.fcn4])
+@pytest.mark.parametrize("build", [lambda: models.crepe("tiny"), models.fcn4])
 def test_only_networks_that_slide_frame_by_frame_answer_for_spectrograms(build):
     with pytest.raises(TypeError, match="predict_frames: .* does not slide frame by frame"):
         windows.predict_frames(build(), np.zeros((1, 80, 200), np.float32))

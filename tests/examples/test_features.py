@@ -54,8 +54,8 @@ def test_the_part_that_is_asked_for_is_drawn(tone, tmp_path):
     [
         (["{tone}", "--start", "2"], "features: tone.wav ends at 2.0 s, before --start"),
         (["{tone}.txt"], "there is no file '.*tone.wav.txt'"),
-        (["--length", "0"], "features: start is 0.0 s, length 0.0 s; they take 0 on, and more"),
-        (["--start", "-1"], "features: start is -1.0 s, length 6.0 s"),
+        (["--length", "0"], "features: start is 0 s, length 0 s; they take 0 on, and more"),
+        (["--start", "-1"], "features: start is -1 s, length 6 s"),
     ],
 )
 def test_what_cannot_be_drawn_is_explained(tone, arguments, message, tmp_path, monkeypatch):

@@ -65,6 +65,27 @@ def test_every_script_but_itself_has_a_row(root):
     assert "finds out" not in rows(root)["begin"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1.000"),
+        (0.98765, "0.988"),
+        (12.34, "12.3"),
+        (6.0, "6"),
+        (12345.0, "12,345"),
+        (0, "0.000"),
+    ],
+)
+def test_numbers_are_as_short_as_one_reads_them(value, text):
+    assert gallery.short(value) == text
+
+
+def test_a_script_without_a_network_has_no_parameters():
+    figures = dict(task="it draws", picture="a.png", metrics={}, baselines={}, parameters=0)
+    cells = gallery.row("draw", figures | {"whole_seconds": 61}).split(" | ")
+    assert cells[2:] == ["", "", "", "1 min 01 s |"]
+
+
 def test_what_stands_around_the_table_stays(root):
     gallery.main(root=root)
     text = (root / "README.md").read_text()
@@ -147,6 +168,22 @@ def test_a_script_that_is_gone_loses_its_row(root):
     (root / "examples/begin.py").unlink()
     gallery.main(only=("end",), root=root)
     assert list(rows(root)) == ["end"]
+
+
+def test_what_is_left_after_an_interruption_is_named_and_what_was_done_is_written(
+    root, monkeypatch
+):
+    run = gallery.run
+
+    def interrupted(name, root):
+        if name == "end":
+            raise KeyboardInterrupt
+        return run(name, root)
+
+    monkeypatch.setattr(gallery, "run", interrupted)
+    with pytest.raises(SystemExit, match="interrupted; go on with --only end$"):
+        gallery.main(root=root)
+    assert list(rows(root)) == ["begin"]
 
 
 def test_the_readme_is_written_whole_or_not_at_all(root, monkeypatch):

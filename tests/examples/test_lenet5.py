@@ -104,7 +104,7 @@ def test_files_of_another_shape_are_named(tmp_path):
     [
         (["--epochs", "0"], "lenet5: fit: epochs is 0"),
         (["--threads", "0"], "lenet5: set_num_threads: count is 0"),
-        (["--resume"], "lenet5: to resume takes the folder of a run as out"),
+        (["--resume"], "lenet5: resume takes the folder of a run as out, and there is none"),
     ],
 )
 def test_a_bad_option_is_said_in_one_line(arguments, message, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def test_a_folder_of_recordings_takes_the_place_of_generated_ones(tmp_path):
         rows += [f"{i}.wav,{time:.2f},{pitch}" for time in times for pitch in pitches]
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     figures = salience.main(data=str(tmp_path), quick=True, out=tmp_path / "run")
-    assert figures["data"] == tmp_path.name
+    assert figures["data"] == str(tmp_path)
     assert 0 <= figures["metrics"]["accuracy"] <= 1
     assert (tmp_path / "run" / "salience.png").is_file()
 

@@ -216,7 +216,8 @@ def test_every_kernel_has_a_case():
 def test_every_implementation_has_the_same_kernels_with_the_same_signatures():
     import inspect
 
-    assert kernels.cpu.__all__ == kernels.reference.__all__
-    for name in kernels.reference.__all__:
-        expected = inspect.signature(getattr(kernels.reference, name))
-        assert inspect.signature(getattr(kernels.cpu, name)) == expected
+    for implementation in (kernels.cpu, kernels.cuda):
+        assert implementation.__all__ == kernels.reference.__all__
+        for name in kernels.reference.__all__:
+            expected = inspect.signature(getattr(kernels.reference, name))
+            assert inspect.signature(getattr(implementation, name)) == expected

@@ -1,7 +1,6 @@
 """How kernels are chosen, and how many threads they use."""
 
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -31,12 +30,8 @@ def test_an_override_ends_with_an_error_and_holds_in_its_own_thread_only():
     assert kernels.of(np.zeros(2)) is kernels.cpu
 
 
-def test_arrays_of_another_device_run_on_the_reference_and_say_so_once():
-    kernels._without_cuda.cache_clear()
-    with pytest.warns(RuntimeWarning, match="no CUDA kernels yet: the reference"):
-        assert kernels.of(ForeignArray(np.zeros(2))) is kernels.reference
-    with warnings.catch_warnings(action="error"):
-        assert kernels.of(ForeignArray(np.zeros(2))) is kernels.reference
+def test_arrays_of_another_device_run_on_the_cuda_kernels():
+    assert kernels.of(ForeignArray(np.zeros(2)), None) is kernels.cuda
 
 
 def test_arrays_of_two_devices_do_not_mix():

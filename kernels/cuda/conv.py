@@ -1,0 +1,227 @@
+"""Convolution as the reference does it: windows become columns, and the layer a matrix product.
+
+Columns take `kernel` times the memory of an image, so they are made for some images at a time. A
+filter of one sample needs none. Sums over images are cut into parts where that makes more blocks,
+and the parts added in their order: gradients have the same bits each time.
+"""
+
+import math
+from typing import NamedTuple
+
+from ..geometry import output_size
+from .channels import add_pieces, sums
+from .launch import Launcher, contiguous, empty, made_for_reals
+from .product import TILE, multiply, strides
+from .windows import strided
+
+_launch = Launcher("conv.cu")
+COLUMNS = 1 << 28  # memory for columns, unless one image takes more [bytes]
+BLOCKS = 264  # two for each multiprocessor of a large GPU
+
+
+class Layer(NamedTuple):
+    """The sizes of a convolution, whichever of its three passes is wanted."""
+
+    n: int
+    c: int
+    o: int
+    groups: int
+    size: tuple[int, ...]
+    windows: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, ...], ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def depth(self):
+        """How many products a result sums up."""
+        return self.c // self.groups * math.prod(self.kernel_size)
+
+    @property
+    def pixels(self):
+        """How many results an image has in each channel."""
+        return math.prod(self.windows)
+
+    @property
+    def is_pointwise(self):
+        """Whether the image itself is its columns."""
+        is_one_sample = self.kernel_size == self.stride == (1, 1)
+        begins_inside = self.padding[0][0] == self.padding[1][0] == 0
+        return is_one_sample and begins_inside and self.size == self.windows
+
+    def images_at_a_time(self, itemsize):
+        """Return a divisor of n: how many images have room for their columns."""
+        if self.is_pointwise:
+            return max(self.n, 1)
+        bytes_of_one = max(self.groups * self.depth * self.pixels * itemsize, 1)
+        return largest_divisor(self.n, COLUMNS // bytes_of_one)
+
+    def geometry(self, images):
+        """Return the windows over so many images, as kernels take them."""
+        options = self.kernel_size, self.stride, self.padding, self.dilation
+        return strided((images, self.c, *self.size), *options, windows=self.windows)[0]
+
+    def strides_of(self, what):
+        """Return how far apart the elements of filters, columns or results lie in memory."""
+        outputs = self.o // self.groups
+        if what == "w":
+            return strides(group=outputs * self.depth, row=self.depth, column=1)
+        rows = self.depth if what == "columns" else outputs
+        group = rows * self.pixels
+        return strides(batch=self.groups * group, group=group, row=self.pixels, column=1)
+
+
+def largest_divisor(number, most):
+    """Return the largest divisor of a number that is at most this, and at least 1."""
+    return max((d for d in range(1, min(number, most) + 1) if number % d == 0), default=1)
+
+
+@made_for_reals
+def conv2d(x, w, b, *, stride, padding, dilation, groups, slope=1.0):
+    """Convolve x (n, c, h, w) with w (o, c/groups, kh, kw), add b (o,) or None: (n, o, oh, ow).
+
+    Results below 0 are multiplied by `slope`: 1 leaves them as they are, 0 is ReLU.
+    """
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _convolve(x, w, b, _layer(x.shape, w.shape, **options), slope)
+
+
+@made_for_reals
+def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
+    """Return the gradient (n, c, h, w) of `conv2d` for an input of this size (h, w)."""
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _spread(dy, w, None, size, **options)
+
+
+@made_for_reals
+def conv2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
+    """Return the gradient (o, c/groups, kh, kw) of `conv2d` for filters of this size (kh, kw)."""
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    shape = dy.shape[1], x.shape[1] // groups, *kernel_size
+    return _correlate(dy, x, _layer(x.shape, shape, **options))
+
+
+@made_for_reals
+def conv2d_bias_grad(dy):
+    """Return the gradient (o,) of the bias of `conv2d` and of `conv_transpose2d`."""
+    return sums(dy)
+
+
+@made_for_reals
+def conv_transpose2d(x, w, b, *, size, stride, padding, dilation, groups):
+    """Spread x (n, c, h, w) with w (c, o/groups, kh, kw) over images of this size, add b (o,).
+
+    It is the input gradient of the convolution that takes `size` to (h, w).
+    """
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _spread(x, w, b, size, **options)
+
+
+@made_for_reals
+def conv_transpose2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):
+    """Return the gradient (n, c, h, w) of an input of this size (h, w): a plain convolution."""
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _convolve(dy, w, None, _layer(dy.shape, w.shape, size, **options))
+
+
+@made_for_reals
+def conv_transpose2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilation, groups):
+    """Return the gradient (c, o/groups, kh, kw) of `conv_transpose2d` for filters of this size."""
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    shape = x.shape[1], dy.shape[1] // groups, *kernel_size
+    return _correlate(x, dy, _layer(dy.shape, shape, x.shape[2:], **options))
+
+
+def _layer(x_shape, w_shape, windows=None, *, stride, padding, dilation, groups):
+    """Return the layer; fewer windows than fit leave a rest of the image to none of them."""
+    (n, c, *size), (o, _, *kernel_size) = x_shape, w_shape
+    if windows is None:
+        windows = map(output_size, size, kernel_size, stride, padding, dilation)
+    sizes = n, c, o, groups, tuple(size), tuple(windows), tuple(kernel_size)
+    return Layer(*sizes, tuple(stride), tuple(map(tuple, padding)), tuple(dilation))
+
+
+def _images(layer, itemsize):
+    """Yield slices of images that have room for their columns."""
+    count = layer.images_at_a_time(itemsize)
+    for first in range(0, layer.n, count):
+        yield slice(first, first + count)
+
+
+def _convolve(x, w, b, layer, slope=1.0):
+    x, w, b = contiguous(x), contiguous(w), b if b is None else contiguous(b)
+    y, outputs = empty(x, (layer.n, layer.o, *layer.windows)), layer.o // layer.groups
+    for images in _images(layer, x.dtype.itemsize):
+        columns = _unfold(x[images], layer)
+        multiply(
+            w, columns, y[images], sizes=(outputs, layer.pixels, layer.depth),
+            a_strides=layer.strides_of("w"), b_strides=layer.strides_of("columns"),
+            c_strides=layer.strides_of("y"), bias=b, bias_strides=strides(group=outputs, row=1),
+            batches=len(columns), groups=layer.groups, slope=slope,
+        )  # fmt: skip
+    return y
+
+
+def _spread(dy, w, b, size, **options):
+    """Return the adjoint of a convolution of images of this size, plus a bias (c,)."""
+    channels = w.shape[1] * options["groups"]
+    layer = _layer((len(dy), channels, *size), w.shape, dy.shape[2:], **options)
+    dy, w, b = contiguous(dy), contiguous(w), b if b is None else contiguous(b)
+    dx = empty(dy, (layer.n, layer.c, *size))
+    turned = layer.strides_of("w")
+    turned["row"], turned["column"] = turned["column"], turned["row"]
+    for images in _images(layer, dy.dtype.itemsize):
+        columns = dx[images] if layer.is_pointwise else _columns(dy[images], layer)
+        multiply(
+            w, dy[images], columns, sizes=(layer.depth, layer.pixels, layer.o // layer.groups),
+            a_strides=turned, b_strides=layer.strides_of("y"),
+            c_strides=layer.strides_of("columns"),
+            bias=b if layer.is_pointwise else None,
+            bias_strides=strides(group=layer.depth, row=1),
+            batches=len(columns), groups=layer.groups,
+        )  # fmt: skip
+        if not layer.is_pointwise:
+            _fold(columns, b, dx[images], layer)
+    return dx
+
+
+def _correlate(dy, x, layer):
+    """Return the gradient of the filters of a convolution."""
+    dy, x, outputs = contiguous(dy), contiguous(x), layer.o // layer.groups
+    tiles = layer.groups * -(-outputs // TILE) * -(-layer.depth // TILE)
+    at_a_time = layer.images_at_a_time(x.dtype.itemsize)
+    parts = largest_divisor(at_a_time, -(-BLOCKS // max(tiles, 1)))
+    found = empty(x, (layer.n // at_a_time * parts, layer.o, layer.depth))
+    terms = at_a_time // parts
+    a, b = layer.strides_of("y"), layer.strides_of("columns")
+    b["row"], b["column"] = b["column"], b["row"]
+    for number, images in enumerate(_images(layer, x.dtype.itemsize)):
+        multiply(
+            dy[images], _unfold(x[images], layer), found[number * parts : (number + 1) * parts],
+            sizes=(outputs, layer.depth, layer.pixels), terms=terms,
+            a_strides=dict(a, batch=terms * a["batch"], term=a["batch"]),
+            b_strides=dict(b, batch=terms * b["batch"], term=b["batch"]),
+            c_strides=dict(layer.strides_of("w"), batch=layer.o * layer.depth),
+            batches=parts, groups=layer.groups,
+        )  # fmt: skip
+    pieces = dict(outer=1, count=layer.o * layer.depth, inner=1, pieces=len(found))
+    return add_pieces(found, pieces).reshape(layer.o, -1, *layer.kernel_size)
+
+
+def _columns(like, layer):
+    """Return memory for the columns of so many images."""
+    return empty(like, (len(like), layer.groups * layer.depth, layer.pixels))
+
+
+def _unfold(x, layer):
+    if layer.is_pointwise:
+        return x
+    columns = _columns(x, layer)
+    _launch("im2col", x, columns, layer.geometry(len(x)), threads=columns.size)
+    return columns
+
+
+def _fold(columns, bias, x, layer):
+    arguments = columns, bias, layer.c, x, layer.geometry(len(x))
+    _launch("col2im", *arguments, threads=x.size)

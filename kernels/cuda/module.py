@@ -1,0 +1,104 @@
+"""The engine for CuPy arrays: machine code for the GPU at hand, compiled once and kept on disk."""
+
+import hashlib
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from . import nvrtc
+from .source import FOLDER
+
+# What a kernel has without asking; more than that it must opt in to [bytes].
+SHARED = 48 * 1024
+
+
+@cache
+def engine():
+    """Return the engine."""
+    return CupyEngine()
+
+
+class CupyEngine:
+    """Runs kernels on CuPy's current device and stream."""
+
+    # Enough to fill the largest GPU several times over; beyond that threads loop.
+    most_blocks = 1 << 14
+    is_wide = False
+
+    def empty(self, like, shape, dtype):
+        """Return an array on the device with any content."""
+        # The order of another array with as many axes would be kept.
+        return np.empty_like(like, shape=shape, dtype=dtype, order="C")
+
+    def run(self, call, index, grid, block, shared):
+        """Launch a kernel; it runs when the stream comes to it."""
+        function = _function(call.source, call.kernel, call.real, index, _architecture())
+        if shared > SHARED:
+            function.max_dynamic_shared_size_bytes = shared
+        values = call.packed(index, lambda array, is_constant: array.data.ptr)
+        function(grid, (block,), tuple(values), shared_mem=shared)
+
+
+@cache
+def _function(source, kernel, real, index, architecture):
+    import cupy
+
+    module = cupy.RawModule(path=str(cubin(source, real, index, architecture)))
+    return module.get_function(kernel)
+
+
+def _architecture():
+    import cupy
+
+    capability = cupy.cuda.Device().compute_capability
+    # Hopper's own instructions are not among those that later architectures have too.
+    return f"sm_{capability}a" if capability == "90" else f"sm_{capability}"
+
+
+def options(real, index):
+    """Return the compiler's options for kernels of these types."""
+    names = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long"}
+    return [
+        f"-DREAL={names[np.dtype(real).name]}",
+        f"-DINDEX={names[np.dtype(index).name]}",
+        f"-I{FOLDER}",
+    ]
+
+
+def cubin(source, real, index, architecture):
+    """Return the file with the machine code; compile it if it is not there yet.
+
+    Its name comes from everything that the code depends on: the source with its headers, the types,
+    the architecture and the compiler.
+    """
+    types = f"{np.dtype(real).name}-{np.dtype(index).name}"
+    parts = source.text, types, architecture, str(nvrtc.version())
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+    path = _folder() / f"{source.path.stem}-{types}-{architecture}-{key}.cubin"
+    if not path.exists():
+        compiled = nvrtc.compile_source(source.path, architecture, options(real, index))
+        _write_whole(path, compiled.cubin)
+    return path
+
+
+@cache
+def _folder():
+    """Return where machine code is kept; a folder of this process if the usual one is read-only."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "minicnn" / "cubin"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="minicnn-cubin-"))
+    return folder
+
+
+def _write_whole(path, content):
+    """Write a file at once: another process sees all of it or nothing."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    os.replace(file.name, path)

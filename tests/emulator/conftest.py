@@ -1,0 +1,32 @@
+"""The emulator as a fixture: inside these tests the CUDA kernels run, on NumPy arrays."""
+
+import pytest
+from minicnn.kernels.cuda import launch
+
+from minicnn import kernels
+from tests.emulator.emulator import COMPILER, SCHEDULES, Emulator, is_available
+
+
+@pytest.fixture
+def emulate():
+    """Return a function that lets one emulator run all kernels until the test ends."""
+    if not is_available():
+        pytest.skip(f"the emulator needs a C++ compiler, and there is no {COMPILER}")
+    blocks = []
+
+    def start(*arguments, **options):
+        emulator = Emulator(*arguments, **options)
+        for block in (launch.use(emulator), kernels.use(kernels.cuda)):
+            block.__enter__()
+            blocks.append(block)
+        return emulator
+
+    yield start
+    for block in reversed(blocks):
+        block.__exit__(None, None, None)
+
+
+@pytest.fixture(params=SCHEDULES)
+def emulator(request, emulate):
+    """Run all kernels in this order of threads and blocks."""
+    return emulate(request.param)

@@ -1,0 +1,45 @@
+"""Whole networks run on the CUDA kernels as they do on the CPU."""
+
+import numpy as np
+
+import minicnn as mc
+
+
+def assert_same(ours, expected):
+    for one, other in zip(ours, expected, strict=True):
+        assert np.allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
+
+
+def test_lenet_5_learns_the_same(emulate):
+    x = np.random.default_rng(0).standard_normal((3, 1, 32, 32)).astype(np.float32)
+    labels = np.array([1, 0, 9])
+
+    def train():
+        model = mc.models.lenet5(rng=0)
+        optimizer = mc.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(2):
+            loss = mc.ops.cross_entropy(model(mc.Tensor(x)), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return float(loss), *(p.data for p in model.parameters())
+
+    expected = train()
+    emulate("shuffled")
+    assert_same(train(), expected)
+
+
+def test_a_small_crepe_has_the_same_output_and_gradients(emulate):
+    x = np.random.default_rng(0).standard_normal((2, 1, 1024)).astype(np.float32)
+
+    def run():
+        mc.manual_seed(0)  # for dropout
+        model = mc.models.crepe(capacity="tiny", rng=0)
+        y = model(mc.Tensor(x))
+        (y * y).sum().backward()
+        return y.data, *(p.grad for p in model.parameters())
+
+    expected = run()
+    emulator = emulate("reverse")
+    assert_same(run(), expected)
+    assert {"im2col", "multiply", "piece_moments", "max_pool", "dropout"} <= emulator.launched
