@@ -54,7 +54,7 @@ def main(
         network.load_state_dict(state)
     fresh = models.sample_cnn(rng=seed)
 
-    options = dict(seed=seed, steps=15 if quick else 60, most=24 if quick else 128)
+    options = dict(seed=seed, steps=10 if quick else 60, most=16 if quick else 128)
     found = {
         name: [spectra(sounds(each, layer, **options)) for layer in LAYERS]
         for name, each in (("trained", network.to("cpu")), ("before training", fresh))

@@ -3,9 +3,9 @@
 The lecture's slides "Music Auto-Tagging" have four networks for it: `mel_cnn_1d` (Dieleman &
 Schrauwen 2014) and `mel_cnn_2d` (Pons & Serra 2019) hear mel spectrograms of 3 s, `fcn4` (Choi
 2016) those of 29 s, `sample_cnn` (Lee 2017) waveforms of 2.7 s. To be trained within minutes,
-`mel_cnn_2d` has 32 filters a layer, `fcn4` a quarter of its filters and windows of 3.4 s, and an
-epoch one window of each clip. Clips of the test, by default generated, with timbres and tempos that
-do not occur in training, are judged by the mean over their windows, beside a logistic regression.
+`mel_cnn_2d` has 32 filters a layer, `fcn4` a quarter of its filters and windows of 3.4 s. Clips of
+the test, by default generated, with other timbres and tempos than those of the training, are judged
+by the mean over their windows, beside a logistic regression.
 
     python examples/tagging.py --model sample_cnn
     python examples/tagging.py --file song.wav      # draws its tags over time
@@ -36,7 +36,7 @@ from minicnn.models.fcn import FCN
 # Options of each network, and for how many epochs it is trained.
 MODELS = {
     "mel_cnn_1d": (models.mel_cnn_1d, {}, 60),
-    "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 35),
+    "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 25),
     "fcn4": (FCN, dict(layers=((32, (2, 4)), (96, (4, 5)), (192, (3, 8)), (512, (4, 1)))), 40),
     "sample_cnn": (models.sample_cnn, {}, 3),
 }
@@ -63,7 +63,7 @@ def main(
     epochs = epochs or (usual // 2 if quick else usual)
     rate = build.sample_rate
     song = audio.sound.load(file, rate)[0] if file else None
-    sizes, seconds = ((64, 12, 40), 4.0) if quick else ((600, 80, 160), 10.0)
+    sizes, seconds, workers = ((48, 8, 24), 5.0, 0) if quick else ((600, 80, 160), 10.0, None)
     made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=rate, rng=seed)
     parts = datasets.parts("tags", "tagged", sizes, **made)
     names = parts.train.names
@@ -75,7 +75,8 @@ def main(
         elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.momentum = 0.1
     front_end = replace(FrontEnd.of(network), step=FrontEnd.of(network).length)  # side by side
-    both = [audio.track_features([front_end, for_mfcc(rate)], part) for part in parts]
+    kinds = front_end, for_mfcc(rate)
+    both = [audio.track_features(kinds, part, workers=workers) for part in parts]
     heard, spectra = zip(*both, strict=True)
     truth = [targets.tags(each.labels, names) for each in heard]
     baseline = evaluate.tags(truth[2], regression(spectra, truth), names)
@@ -128,13 +129,12 @@ def regression(spectra, truth):
     train, valid, test = ([np.append(x.mean(1), x.std(1)) for x in each] for each in mfcc)
 
     def fitted(strength, x):
-        tagger = OneVsRestClassifier(LogisticRegression(C=strength, max_iter=1000))
+        tagger = OneVsRestClassifier(LogisticRegression(C=strength, solver="newton-cholesky"))
         tagger = make_pipeline(StandardScaler(), tagger).fit(train, truth[0])
         return tagger.predict_proba(x)
 
-    strengths = 0.001, 0.01, 0.1, 1
-    losses = [log_loss(truth[1].ravel(), fitted(c, valid).ravel()) for c in strengths]
-    return fitted(strengths[np.argmin(losses)], test)
+    losses = {c: log_loss(truth[1].ravel(), fitted(c, valid).ravel()) for c in (0.01, 0.1, 1)}
+    return fitted(min(losses, key=losses.get), test)
 
 
 def joined(tracks, rate):
