@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from minicnn.autograd import no_grad, observe
 from minicnn.kernels.threads import get_num_threads
 from minicnn.rng import generator
 
@@ -151,49 +150,6 @@ def orthogonal(shape, *, gain=1.0, rng=None) -> np.ndarray:
     q *= np.sign(np.diag(r))  # without it the distribution depends on the QR algorithm
     q = q if rows >= columns else q.T
     return (gain * q).reshape(shape).astype(np.float32)
-
-
-def adapt(model: Callable, x) -> None:
-    """Change the layers so that each of their channels has mean 0 and variance 1 on these inputs.
-
-    So a network without batch normalisation begins where one with it does. The weights of a channel
-    are divided by its deviation, its mean is taken from the bias. The last layer, whose outputs are
-    logits, stays as it is.
-
-    Parameters
-    ----------
-    model : Module, in evaluation mode
-        Its convolutions and dense layers have biases, and are done in a fixed order.
-    x : array
-        Some of the inputs.
-
-    References
-    ----------
-    Krähenbühl et al., "Data-dependent initializations of convolutional neural networks", ICLR 2016,
-    section 3.1; Mishkin & Matas, "All you need is a good init", ICLR 2016.
-    """
-    done, seen = 0, _layers_of(model, x)
-    while done < len(seen) - 1:
-        (_, weight, bias), y = seen[done]
-        axes = (0, *range(2, y.ndim))
-        mean, deviation = y.data.mean(axis=axes), y.data.std(axis=axes) + 1e-8
-        weight.data /= deviation.reshape(-1, *[1] * (weight.ndim - 1))
-        bias.data -= mean
-        bias.data /= deviation
-        done, seen = done + 1, _layers_of(model, x)
-
-
-def _layers_of(model, x):
-    """Return the arguments and the result of each layer with weights."""
-    seen = []
-
-    def note(name, arguments, options, result, function):
-        if name in ("conv1d", "conv2d", "linear"):
-            seen.append((arguments, result))
-
-    with no_grad(), observe(note):
-        model(x)
-    return seen
 
 
 def _drawn(distribution, shape, rng):
