@@ -50,7 +50,7 @@ def main(
     heard, unseen = (audio.track_features(model, part) for part in (train, valid))
     scale = heard.statistics().standardise
     options = dict(batch_size=64 if quick else 256, rng=seed)
-    epochs = min(epochs, 3) if quick else epochs
+    epochs = min(epochs, 2) if quick else epochs
     history = mc.fit(
         model,
         DataLoader(windows(heard, scale), shuffle=True, **options),

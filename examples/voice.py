@@ -2,12 +2,12 @@
 
 Schlüter & Grill, "Exploring data augmentation for improved singing voice detection with neural
 networks", ISMIR 2015. 1.6 s of a log-mel spectrogram go in; out comes whether there is a voice in
-the middle. As in the paper, it learns from what is stretched in time, shifted in pitch and
-filtered, though on mel bands, which is quicker. It is judged by the frames that are wrong, beside
-boosted trees on cepstra (MFCC). By default songs are generated, with other voices in the test.
+the middle. As in the paper, it learns from what is stretched in time, shifted in pitch and filtered
+(here on mel bands). It is judged by the frames that are wrong, beside boosted trees on cepstra
+(MFCC). By default songs are generated, with other voices in the test.
 
-    python examples/voice.py --table                # each augmentation by itself
-    python examples/voice.py --data my/songs        # labels.csv with the columns file, start, end
+    python examples/voice.py --table              # each augmentation by itself
+    python examples/voice.py --data my/songs      # labels.csv with the columns file, start, end
 """
 
 from functools import partial
@@ -51,6 +51,7 @@ def main(
     scale = train.statistics().standardise
     pieces = 3 * train.pieces(sung(train), PIECE, HALF + (EXCERPT - KEPT) // 2)  # so all is drawn
     unseen = DataLoader(valid.pieces(sung(valid), PIECE, HALF), 8, transform=augment.Apply(scale))
+    epochs = min(epochs, 4) if quick else epochs
     schedule = optim.warm_up(0.5, optim.cosine_decay(epochs - 0.5, minimum=0.02))
     options = dict(epochs=epochs, valid=unseen, schedule=schedule, resume=resume)
     batched = dict(batch_size=4 if quick else 8, rng=seed)
@@ -65,7 +66,6 @@ def main(
         network = partial(windows.predict_frames, model, scale=scale, activation=ops.sigmoid)
         judged[name] = judge(network, valid, test)
     threshold, scores = judged[BEST]  # the last one, which is the network's
-
     trees = HistGradientBoostingClassifier(random_state=seed)
     trees.fit(np.concatenate([*map(cepstra, train)]), np.concatenate(sung(train)) > 0.5)
     _, baseline = judge(lambda x: trees.predict_proba(cepstra(x))[:, 1], valid, test)
