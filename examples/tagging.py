@@ -37,7 +37,7 @@ from minicnn.models.fcn import FCN
 MODELS = {
     "mel_cnn_1d": (models.mel_cnn_1d, {}, 60),
     "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 25),
-    "fcn4": (FCN, dict(layers=((32, (2, 4)), (96, (4, 5)), (192, (3, 8)), (512, (4, 1)))), 40),
+    "fcn4": (FCN, dict(layers=((32, (2, 4)), (96, (4, 5)), (192, (3, 8)), (512, (4, 1)))), 20),
     "sample_cnn": (models.sample_cnn, {}, 3),
 }
 BASELINE = "logistic regression on MFCC"
