@@ -30,7 +30,7 @@ def test_trees_and_network_are_judged_on_the_same_songs(quick):
     assert figures["baselines"]["boosted trees on MFCC, frame_error"] < 0.25
 
 
-@pytest.mark.xfail(reason="the network is still guessing after so few steps", strict=False)
+@pytest.mark.xfail(reason="the network is still guessing after so few steps")
 def test_a_short_training_tells_voices_from_instruments(quick):
     figures, _ = quick("voice")
     assert figures["metrics"]["frame_error"] < 0.35
@@ -57,7 +57,7 @@ def test_too_few_recordings_are_named(tmp_path):
 
 
 @pytest.mark.training
-@pytest.mark.xfail(reason="540 steps lead to 19 % wrong frames, more than the trees", strict=False)
+@pytest.mark.xfail(reason="540 steps lead to 19 % wrong frames, more than the trees")
 def test_the_whole_training_reaches_its_bar(tmp_path):
     figures = load("voice").main(out=tmp_path)
     error = figures["metrics"]["frame_error"]
