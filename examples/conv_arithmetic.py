@@ -8,13 +8,13 @@ pooling, and `receptive_fields.png` how much of its image one output sees, layer
     python examples/conv_arithmetic.py
 """
 
-import numpy as np
-from matplotlib.patches import Rectangle
-
 import minicnn as mc
 from minicnn import experiment, models, ops, plot
 from minicnn.autograd import observe
 from minicnn.receptive_field import ReceptiveFields
+
+import numpy as np
+from matplotlib.patches import Rectangle
 
 FILTER = np.ones((1, 1, 3, 3), np.float32)
 CONVOLUTIONS = ((4, 0, 1), (5, 0, 2), (5, 1, 1), (5, 1, 2))  # size of the input, padding, stride

@@ -19,15 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import librosa
-import numpy as np
-
 import minicnn as mc
 from minicnn import audio, experiment, models, nn, ops, optim, plot
 from minicnn.audio import datasets, evaluate, targets
 from minicnn.audio.augment import Apply, Compose, GaussianNoise, Sometimes
 from minicnn.data import DataLoader
 from minicnn.models.crepe import Crepe
+
+import librosa
+import numpy as np
 
 RATE, BINS = Crepe.sample_rate, targets.PitchBins.of(Crepe)
 

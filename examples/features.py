@@ -14,14 +14,14 @@ that the partials of a tone lie on top of each other.
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-
 from minicnn import experiment, plot
 from minicnn.audio import sound, spectral, synth
 from minicnn.audio.compression import Decibels
 from minicnn.audio.front_end import FrontEnd
 from minicnn.axes import MelBands
 from minicnn.models.deep_salience import DeepSalience
+
+import numpy as np
 
 RATE, N_FFT, HOP = DeepSalience.sample_rate, 2048, 256
 BANDS = MelBands(n_mels=128, fmin=0.0, fmax=RATE / 2)

@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-from PIL import Image
-from tqdm import tqdm
-
 from minicnn import experiment
 from minicnn.checkpoint import written_whole
+
+from PIL import Image
+from tqdm import tqdm
 
 WIDTH = 900  # of pictures, at most [pixels]
 BEGIN, END = "<!-- gallery -->", "<!-- /gallery -->"

@@ -13,17 +13,17 @@ the images of a folder that has a folder for each class. Of each class a fifth i
 from pathlib import Path
 from typing import Annotated, Literal
 
+import minicnn as mc
+from minicnn import experiment, models, nn, ops, optim, plot
+from minicnn.data import ArrayDataset, DataLoader
+from minicnn.images import ImageFolder, RandomAffine
+
 import numpy as np
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
-
-import minicnn as mc
-from minicnn import experiment, models, nn, ops, optim, plot
-from minicnn.data import ArrayDataset, DataLoader
-from minicnn.images import ImageFolder, RandomAffine
 
 Name = Literal[
     "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "googlenet", "resnet18", "resnet34", "resnet50"

@@ -14,17 +14,17 @@ the test do not occur in training.
 
 from typing import Annotated, Literal
 
-import numpy as np
-from scipy.fft import dct
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import datasets, evaluate, targets
 from minicnn.data import ArrayDataset, DataLoader
 from minicnn.models.spiral_cnn import ARCHITECTURES, SpiralCNN
+
+import numpy as np
+from scipy.fft import dct
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 # What the filters of a stream are called, what they see, and how many are drawn in a row.
 STREAMS = {

@@ -13,18 +13,18 @@ distorted copies and compared with a linear classifier of the pixels.
 from pathlib import Path
 from typing import Annotated, Literal
 
+import minicnn as mc
+from minicnn import experiment, models, ops, optim, plot
+from minicnn.data import ArrayDataset, DataLoader, read_idx
+from minicnn.images import RandomAffine
+from minicnn.models.lenet5 import LeNet5, map_loss
+
 import numpy as np
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
-
-import minicnn as mc
-from minicnn import experiment, models, ops, optim, plot
-from minicnn.data import ArrayDataset, DataLoader, read_idx
-from minicnn.images import RandomAffine
-from minicnn.models.lenet5 import LeNet5, map_loss
 
 
 def main(

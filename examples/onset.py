@@ -12,15 +12,15 @@ music is generated; instruments and tempos of the test do not occur in training.
 
 import itertools
 
-import librosa
-import numpy as np
-
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import datasets, evaluate, targets
 from minicnn.audio.scores import Matches
 from minicnn.data import DataLoader
 from minicnn.models.onset_cnn import OnsetCNN
+
+import librosa
+import numpy as np
 
 RATE, HOP = OnsetCNN.sample_rate, OnsetCNN.hop_length
 WINDOW = 0.025  # how far from a true onset one may be [s]

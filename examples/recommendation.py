@@ -16,6 +16,12 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
+import minicnn as mc
+from minicnn import audio, experiment, models, ops, optim, plot
+from minicnn.audio import augment, datasets, evaluate, factorisation, listeners, targets, windows
+from minicnn.data import DataLoader
+from minicnn.models.recommender import Recommender
+
 import librosa
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
@@ -24,12 +30,6 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
-
-import minicnn as mc
-from minicnn import audio, experiment, models, ops, optim, plot
-from minicnn.audio import augment, datasets, evaluate, factorisation, listeners, targets, windows
-from minicnn.data import DataLoader
-from minicnn.models.recommender import Recommender
 
 FACTORS = 20
 # The paper's excerpts of 3 s; the network is the later article's, which takes any length.

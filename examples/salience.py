@@ -14,13 +14,13 @@ do not occur in training.
 
 from dataclasses import replace
 
-import numpy as np
-
 import minicnn as mc
 from minicnn import audio, experiment, models, nn, ops, optim, plot
 from minicnn.audio import datasets, evaluate, targets
 from minicnn.data import DataLoader
 from minicnn.models.deep_salience import DeepSalience
+
+import numpy as np
 
 RATE, BINS = DeepSalience.sample_rate, targets.PitchBins.of(DeepSalience)
 

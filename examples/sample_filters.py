@@ -14,13 +14,13 @@ same network before it was trained.
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import datasets, targets
 from minicnn.audio.augment import Apply, Compose, RandomCrop
 from minicnn.data import DataLoader
+
+import numpy as np
 
 RATE = models.sample_cnn.sample_rate
 LENGTH, LAYERS = 729, range(1, 7)  # of 3^6 samples the sixth layer makes one frame

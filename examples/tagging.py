@@ -16,14 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import librosa
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
 import minicnn as mc
 from minicnn import audio, experiment, models, nn, ops, optim, plot
 from minicnn.audio import FrontEnd, datasets, evaluate, targets, windows
@@ -32,6 +24,14 @@ from minicnn.audio.compression import Decibels
 from minicnn.axes import MelBands
 from minicnn.data import DataLoader
 from minicnn.models.fcn import FCN
+
+import librosa
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 # Options of each network, and for how many epochs it is trained.
 MODELS = {

@@ -13,15 +13,15 @@ the middle. As in the paper, it learns from what is stretched in time, shifted i
 from functools import partial
 from typing import Annotated
 
-import numpy as np
-from scipy import fft
-from sklearn.ensemble import HistGradientBoostingClassifier
-
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
 from minicnn.audio import augment, datasets, evaluate, targets, windows
 from minicnn.data import DataLoader
 from minicnn.models.voice_cnn import VoiceCNN
+
+import numpy as np
+from scipy import fft
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 RATE, FRAME_RATE = VoiceCNN.sample_rate, VoiceCNN.sample_rate / VoiceCNN.hop_length
 HALF, HOP = VoiceCNN.n_frames // 2, 9  # what is heard to either side; from answer to answer

@@ -13,6 +13,8 @@ command line. Those that most scripts have are named here, with what `--help` sa
 
     if __name__ == "__main__":
         command_line(main)
+
+Whatever a script imports below this room: a library that is missing ends it with one line.
 """
 
 from __future__ import annotations
@@ -187,7 +189,11 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
         return main(**options)
     except KeyboardInterrupt:
         sys.exit(f"\n{name}: interrupted; {_how_to_go_on(options, arguments)}")
-    except (OSError, ValueError, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        if sys.flags.dev_mode:
+            raise
+        sys.exit(f"{name}: {_what_to_install(error)}")
+    except (OSError, ValueError) as error:
         if sys.flags.dev_mode:
             raise
         sys.exit(f"{name}: {error}")
@@ -231,6 +237,26 @@ def _metavar(option, kind):
     return names[0] if NoneType in get_args(kind) and len(names) == 2 else None
 
 
+def _what_to_install(error):
+    """Return what to do about a library that is missing."""
+    if "pip install" in str(error):  # it says so itself
+        return str(error)
+    library = (error.name or str(error)).partition(".")[0]
+    return f'{library} is not installed: pip install "minicnn[examples]"'
+
+
+def _end_in_one_line(otherwise):
+    """Return what Python is to do about an error that nobody caught, before `main` has begun."""
+
+    def say(kind, error, traceback):
+        if isinstance(error, ModuleNotFoundError) and not sys.flags.dev_mode:
+            print(f"{Path(sys.argv[0]).stem}: {_what_to_install(error)}", file=sys.stderr)
+        else:
+            otherwise(kind, error, traceback)
+
+    return say
+
+
 def _folder(name):
     return Path("runs", name, time.strftime("%Y-%m-%d_%H-%M-%S"))
 
@@ -246,3 +272,6 @@ def _how_to_go_on(options, arguments):
     if not any(each.partition("=")[0] == "--out" for each in given):
         given += ["--out", str(folder)]
     return f"go on with: {shlex.join(['python', sys.argv[0], *given])}"
+
+
+sys.excepthook = _end_in_one_line(sys.excepthook)

@@ -45,6 +45,25 @@ def test_a_script_imports_no_other_framework_and_opens_no_window(name):
     assert "matplotlib.pyplot" not in imported
 
 
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [("onset", "librosa"), ("recommendation", "sklearn"), ("conv_arithmetic", "matplotlib"),
+     ("features", "librosa"), ("lenet5", "tyro")],
+)  # fmt: skip
+def test_a_missing_library_is_said_in_one_line(name, library, tmp_path):
+    missing = f"import runpy, sys; sys.modules[{library!r}] = None; sys.argv = sys.argv[1:]; "
+    code = f"{missing} runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, str(folder / f"{name}.py"), "--quick"]
+    environment = {**os.environ, "PYTHONPATH": str(folder.parent)}
+    options = dict(capture_output=True, text=True, cwd=tmp_path)
+    result = subprocess.run(command, env=environment, **options)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith(f"{name}: ")
+    assert library in line
+    assert "pip install" in line
+
+
 @every_example
 def test_the_help_names_the_paper_or_slide_and_lists_every_option(name):
     environment = {**os.environ, "PYTHONPATH": str(folder.parent), "COLUMNS": "100"}
