@@ -112,11 +112,18 @@ def test_what_is_no_option_is_refused_and_named(arguments, said, capsys):
     [
         FileNotFoundError("there is no file 'a.wav'"),
         ValueError("fit: epochs is 0"),
-        ModuleNotFoundError("pictures need matplotlib"),
+        ModuleNotFoundError("pictures need matplotlib: pip install matplotlib"),
     ],
 )
 def test_a_wrong_file_or_value_or_a_missing_library_is_said_in_one_line(error):
     assert message(raising(error)) == f"test_experiment: {error}"
+
+
+def test_a_library_that_nobody_speaks_of_comes_with_what_to_install():
+    error = ModuleNotFoundError("No module named 'sklearn.svm'", name="sklearn.svm")
+    assert message(raising(error)) == (
+        'test_experiment: sklearn is not installed: pip install "minicnn[examples]"'
+    )
 
 
 def test_an_error_of_the_program_itself_shows_where_it_comes_from():

@@ -380,6 +380,14 @@ def test_orthogonal_weights_have_orthonormal_rows_or_columns(shape):
     assert np.allclose(product, np.eye(len(product)), atol=1e-6)
 
 
+def test_weights_lie_in_memory_in_the_order_of_their_axes():
+    def turned(shape, rng):
+        return np.zeros(shape[::-1], np.float32).T
+
+    for how in (nn.init.orthogonal, turned):  # a wide orthogonal weight is made as a tall one
+        assert nn.Linear(10, 4, weight_init=how, rng=0).weight.numpy().flags.c_contiguous
+
+
 def test_initialisers_say_what_they_cannot_do():
     with pytest.raises(ValueError, match=r"shape \(3,\) has no fan"):
         nn.init.kaiming_normal((3,))

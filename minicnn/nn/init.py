@@ -33,7 +33,8 @@ def draw(how: Callable | float, shape, *, rng=None) -> np.ndarray:
         if not isinstance(how, (int, float, np.number)):
             raise TypeError(f"init: {how!r} is neither a function of a shape nor a number")
         return constant(shape, how)
-    values = np.asarray(how(shape, rng=rng), np.float32)
+    # Kernels read weights as they lie in memory; others they would have to copy in every step.
+    values = np.ascontiguousarray(how(shape, rng=rng), np.float32)
     if values.shape != tuple(shape):
         raise ValueError(f"init: {how!r} returns {values.shape} where {tuple(shape)} is asked for")
     return values

@@ -48,7 +48,7 @@ def test_a_script_imports_no_other_framework_and_opens_no_window(name):
 @pytest.mark.parametrize(
     ("name", "library"),
     [("onset", "librosa"), ("recommendation", "sklearn"), ("conv_arithmetic", "matplotlib"),
-     ("features", "librosa"), ("lenet5", "tyro")],
+     ("lenet5", "tyro")],
 )  # fmt: skip
 def test_a_missing_library_is_said_in_one_line(name, library, tmp_path):
     missing = f"import runpy, sys; sys.modules[{library!r}] = None; sys.argv = sys.argv[1:]; "
