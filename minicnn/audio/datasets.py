@@ -276,9 +276,14 @@ def parts(
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such data set, corpus or bank, or too few tracks.
+        If there is no such data set, corpus or bank, too few tracks, or both data and soundfont.
     """
     if data is not None:
+        if soundfont:
+            raise ValueError(
+                f"parts: a soundfont ({soundfont[0]}) plays what is generated, and with data "
+                f"({data}) nothing is; give one of the two"
+            )
         return _divided(load(data, task), generator(rng))
     from minicnn.audio import generated, synth
     from minicnn.audio import soundfont as soundfonts

@@ -378,6 +378,12 @@ def test_the_last_of_two_banks_plays_the_test():
     assert [part[0].corpus.player.path for part in found] == [paths[0], paths[0], paths[1]]
 
 
+def test_a_bank_of_sounds_is_not_passed_over_where_nothing_is_generated(tmp_path):
+    some_tracks(tmp_path, [""] * 5)
+    with pytest.raises(ValueError, match=r"soundfont \(some\.sf2\) plays what is generated"):
+        datasets.parts("classes", "instruments", (1, 1, 1), data=tmp_path, soundfont=("some.sf2",))
+
+
 def test_pitches_are_those_of_the_nearest_time():
     label = np.array([0.1, 0.2, 0.3]), np.array([100.0, 0, 300])
     found = datasets.pitches_at(label, [0, 0.04, 0.1, 0.14, 0.16, 0.26, 0.39, 0.5])
