@@ -14,8 +14,20 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import cpu, cuda, geometry, memory, outline, reference
+from .cuda import NoGPUError
 
-__all__ = ["cpu", "cuda", "geometry", "memory", "of", "outline", "reference", "to", "use"]
+__all__ = [
+    "NoGPUError",
+    "cpu",
+    "cuda",
+    "geometry",
+    "memory",
+    "of",
+    "outline",
+    "reference",
+    "to",
+    "use",
+]
 
 _chosen = ContextVar("kernels", default=None)
 
@@ -60,17 +72,11 @@ def to(array, device):
     ------
     ValueError
         If the device is neither of the two.
-    ImportError
-        If the device is "cuda" and CuPy is not installed.
+    NoGPUError
+        If the device is "cuda" and CuPy, the driver, a GPU or NVRTC is missing; it says which.
     """
     if device == "cpu":
         return array if isinstance(array, np.ndarray) else array.get()
     if device != "cuda":
         raise ValueError(f"to: device {device!r} is neither 'cpu' nor 'cuda'")
-    try:
-        import cupy
-    except ImportError as error:
-        raise ImportError(
-            "to: device 'cuda' needs CuPy: pip install 'cupy-cuda13x[ctk]', or 12x for CUDA 12"
-        ) from error
-    return cupy.asarray(array)
+    return cuda.availability.cupy().asarray(array)

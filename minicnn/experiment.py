@@ -33,6 +33,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from minicnn.checkpoint import written_whole
+from minicnn.kernels import NoGPUError
 from minicnn.kernels.threads import set_num_threads
 from minicnn.nn.module import Module
 from minicnn.rng import manual_seed
@@ -164,8 +165,8 @@ def begin(
 def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = None) -> Any:
     """Run `main` with the options of the command line, which are its keyword arguments.
 
-    Ctrl-C ends it with how to go on. Errors of files, values and missing libraries are said in one
-    line; `python -X dev` shows where they come from.
+    Ctrl-C ends it with how to go on. Errors of files and values, missing libraries and a missing
+    GPU are said in one line; `python -X dev` shows where they come from.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
         if sys.flags.dev_mode:
             raise
         sys.exit(f"{name}: {_what_to_install(error)}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NoGPUError) as error:
         if sys.flags.dev_mode:
             raise
         sys.exit(f"{name}: {error}")

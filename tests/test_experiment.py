@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pytest
+from minicnn.kernels import NoGPUError
 
 import minicnn as mc
 from minicnn import experiment, nn
@@ -113,9 +114,10 @@ def test_what_is_no_option_is_refused_and_named(arguments, said, capsys):
         FileNotFoundError("there is no file 'a.wav'"),
         ValueError("fit: epochs is 0"),
         ModuleNotFoundError("pictures need matplotlib: pip install matplotlib"),
+        NoGPUError("device 'cuda' needs a GPU"),
     ],
 )
-def test_a_wrong_file_or_value_or_a_missing_library_is_said_in_one_line(error):
+def test_a_wrong_file_or_value_or_a_missing_library_or_gpu_is_said_in_one_line(error):
     assert message(raising(error)) == f"test_experiment: {error}"
 
 

@@ -16,6 +16,10 @@ __all__ = reference.__all__
 _FILES = "activation", "conv", "dropout", "linear", "loss", "norm", "optim", "pool"
 
 
+class NoGPUError(RuntimeError):
+    """There is no GPU to compute on; the message says what is missing and what to install."""
+
+
 def __getattr__(name):
     if name in __all__:
         file = getattr(reference, name).__module__.rpartition(".")[2]
@@ -24,7 +28,7 @@ def __getattr__(name):
         names = (kernel for kernel in __all__ if hasattr(here, kernel))
         globals().update({kernel: getattr(here, kernel) for kernel in names})
         return getattr(here, name)
-    if name in _FILES:
+    if name in (*_FILES, "availability"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -180,6 +180,8 @@ class Module:
         ------
         ValueError
             If the target is none of these.
+        kernels.NoGPUError
+            If the target is "cuda" and there is no GPU to compute on; it says what to install.
         """
         dtype = None if target in ("cpu", "cuda") else _floating_dtype(target)
         for _, tensor in self._named((Parameter, Buffer), shared=False):
