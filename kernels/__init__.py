@@ -13,13 +13,14 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from . import cpu, cuda, geometry, memory, outline, reference
+from . import cpu, cuda, dlpack, geometry, memory, outline, reference
 from .cuda import NoGPUError
 
 __all__ = [
     "NoGPUError",
     "cpu",
     "cuda",
+    "dlpack",
     "geometry",
     "memory",
     "of",

@@ -7,7 +7,7 @@ if not os.path.isdir(os.path.join(__path__[0], "kernels")):
     __path__.append(os.path.dirname(__path__[0]))
 
 from minicnn import audio, data, kernels, models, nn, ops, optim
-from minicnn.autograd import Tensor, no_grad
+from minicnn.autograd import Tensor, from_dlpack, no_grad
 from minicnn.checkpoint import load, save
 from minicnn.gradient_check import gradcheck
 from minicnn.kernels.memory import empty_cache, memory_stats
@@ -26,6 +26,7 @@ __all__ = [
     "empty_cache",
     "evaluate",
     "fit",
+    "from_dlpack",
     "get_num_threads",
     "gradcheck",
     "kernels",

@@ -178,8 +178,9 @@ class Tensor:
     Parameters
     ----------
     data : array_like
-        A NumPy or CuPy array is taken as it is, without a copy. Python numbers and lists become
-        float32 where they hold floats.
+        A NumPy or CuPy array is taken as it is, without a copy, and so are arrays of other
+        libraries, as `from_dlpack` does. Python numbers and lists become float32 where they hold
+        floats.
     requires_grad : bool
         Whether `backward` leaves a gradient in `grad`. Only floating-point tensors can have one.
 
@@ -278,8 +279,54 @@ class Tensor:
         return Tensor(self.data)
 
     def to(self, device: str) -> Tensor:
-        """Return this tensor on "cpu" or "cuda", without history."""
+        """Return this tensor on "cpu" or "cuda", without history.
+
+        Raises
+        ------
+        ValueError
+            If the device is neither of the two.
+        kernels.NoGPUError
+            If the device is "cuda" and there is no GPU to compute on; it says what to install.
+        """
         return Tensor(kernels.to(self.data, device))
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """Return a capsule from which another library makes an array of the same memory.
+
+        Other libraries call this from their `from_dlpack`. What they write is written here too.
+        The capsule of a read-only array says so, if the other side knows DLPack 1.0; PyTorch and
+        CuPy do not look, and would write into it.
+
+        Parameters
+        ----------
+        stream : int, optional
+            The stream of the GPU on which the other library goes on; CuPy makes it wait.
+        max_version : (int, int), optional
+            The newest version of DLPack that the other library knows.
+        dl_device : (int, int), optional
+            Where it wants the values: a type of device and its number, as `__dlpack_device__`.
+        copy : bool, optional
+            Whether it wants memory of its own. None copies only where it must: where steps
+            between elements are negative, as in `x[::-1]`, with which PyTorch ends the process.
+
+        Raises
+        ------
+        BufferError
+            If the tensor requires a gradient, or a copy is needed and not allowed, or the dtype or
+            the device cannot be given.
+        """
+        if self.requires_grad:
+            raise BufferError(
+                "__dlpack__: this tensor requires a gradient, and DLPack carries values only, so "
+                "what another library computes would be missing from the tape; give it x.detach()"
+            )
+        return kernels.dlpack.capsule(
+            self.data, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
+
+    def __dlpack_device__(self):
+        """Return the type of device in DLPack's numbers, 1 is the CPU and 2 CUDA, and which."""
+        return self.data.__dlpack_device__()
 
     def astype(self, dtype) -> Tensor:
         """Return the values in another dtype; the gradient comes back in this one."""
@@ -429,6 +476,31 @@ class Tensor:
         return _transpose(self, axes=_sequence(axes) or tuple(reversed(range(self.ndim))))
 
 
+def from_dlpack(x: Any, *, copy: bool | None = None) -> Tensor:
+    """Return a tensor of another library's array, with the same memory where that is possible.
+
+    Parameters
+    ----------
+    x : array or tensor of any library, any shape
+        On the CPU it becomes a NumPy array, on a GPU a CuPy array on CuPy's current stream. What
+        is read-only stays so on the CPU. One that requires a gradient is refused by its own
+        library: gradients do not pass from tape to tape, so give `x.detach()`.
+    copy : bool, optional
+        True always copies, False never; None only where the other library cannot share.
+
+    Raises
+    ------
+    TypeError
+        If x does not know DLPack, or does not hold real numbers.
+    BufferError
+        If x lies on another kind of device, or has a dtype that NumPy lacks, such as bfloat16; or
+        if its library does not give it away, or only as a copy where that is not allowed.
+    kernels.NoGPUError
+        If x lies on a GPU that CuPy cannot compute on; it says what to install.
+    """
+    return Tensor(kernels.dlpack.array_of(x, copy=copy))
+
+
 def _array(data):
     """Return the array that a tensor of this data holds."""
     if isinstance(data, Tensor):
@@ -437,6 +509,8 @@ def _array(data):
         return np.asarray(data)
     if hasattr(data, "__array_function__"):
         return data
+    if hasattr(data, "__dlpack__"):
+        return kernels.dlpack.array_of(data)
     array = _listed(data, None) if isinstance(data, (list, tuple)) else np.asarray(data)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: {data!r:.60} is {array.dtype}; it takes real numbers")
