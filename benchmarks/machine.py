@@ -19,6 +19,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import minicnn as mc
+from minicnn.doctor import processor_name
 
 BUSY = 0.25  # [cores] that others may take of those in use
 
@@ -124,7 +125,7 @@ def company(watch: Watch, threads: int) -> dict[str, Any]:
 def describe() -> dict[str, Any]:
     """Return the processor, its cores, the memory [bytes or None], the system and NumPy's BLAS."""
     return {
-        "cpu": _processor(),
+        "cpu": processor_name(),
         "cores": os.cpu_count(),
         "memory": _memory(),
         "system": platform.platform(),
@@ -154,13 +155,6 @@ def commit() -> str | None:
     except OSError:  # there is no git
         return None
     return done.stdout.strip() or None
-
-
-def _processor():
-    with contextlib.suppress(OSError, StopIteration):  # Linux keeps the full name here
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith("model name")).split(": ")[1]
-    return platform.processor() or platform.machine()
 
 
 def _seconds_of_others():

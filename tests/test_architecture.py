@@ -32,6 +32,7 @@ floors = [
     {
         "minicnn.train",
         "minicnn.experiment",
+        "minicnn.doctor",
         "minicnn.plot",
         "minicnn.summary",
         "minicnn.activations",

@@ -43,17 +43,23 @@ def _file(name):
 @functools.cache
 def is_compiled():
     """Return whether Numba works here, and say once if it does not."""
-    reason = "NUMBA_DISABLE_JIT is set"
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"):
-        try:
-            importlib.import_module("numba")
-        except ImportError as error:
-            reason = f"Numba cannot be imported ({error})"
-        else:
-            return True
+    reason = why_not_compiled()
+    if not reason:
+        return True
     warnings.warn(
         f"minicnn runs on its reference kernels, which are slow: {reason}",
         RuntimeWarning,
         stacklevel=3,
     )
     return False
+
+
+def why_not_compiled():
+    """Return why the reference kernels run here; "" where Numba works."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return "NUMBA_DISABLE_JIT is set"
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:
+        return f"Numba cannot be imported ({error})"
+    return ""

@@ -140,6 +140,17 @@ class _Linker(CompilerBase):
         return [manager]
 
 
+def cache_folder():
+    """Return where the code of these files is kept, or None where no folder can be written.
+
+    The code for a chosen kind of vectors is not kept, wherever that is.
+    """
+    try:
+        return Path(_Cache(cache_folder).cache_path)
+    except RuntimeError:
+        return None
+
+
 def _stamp():
     """Return what tells this version of all files in this folder from any other."""
     digest = hashlib.sha256()

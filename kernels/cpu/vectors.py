@@ -50,10 +50,11 @@ def _chosen():
     name = os.environ.get("MINICNN_SIMD") or _of_this_processor()
     if name not in KINDS:
         raise ValueError(f"MINICNN_SIMD is {name!r}; it must be one of {', '.join(KINDS)}")
-    return KINDS[name]
+    return name
 
 
-REGISTERS = _chosen()
+KIND = _chosen()
+REGISTERS = KINDS[KIND]
 _ALIGN = ir.IntType(32)
 
 
