@@ -21,7 +21,8 @@ from .. import precision
 # Numbers of cublas_api.h and library_types.h, which are the same in every version.
 OP_N, OP_T = 0, 1
 GEMM_DEFAULT = -1
-DATA_TYPES = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}  # CUDA_R_32F, CUDA_R_64F
+# CUDA_R_32F and CUDA_R_64F.
+DATA_TYPES: dict[np.dtype, int] = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}
 # Plain 32F and 64F are strict: no step has fewer bits than the type. All that _PEDANTIC forbids
 # besides are shortcuts such as Gauss's three products for complex numbers, of which we have none.
 COMPUTE_64F = 70
@@ -97,8 +98,8 @@ def operand(rows, columns, strides):
     row, column = strides["row"], strides["column"]
     if (column == 1 or columns == 1) and (row >= columns or rows == 1):
         return Operand(OP_N, max(row, columns))
-    if (row == 1 or rows == 1) and (column >= rows or columns == 1):
-        return Operand(OP_T, max(column, rows))
+    if (row == 1 or rows == 1) and column >= rows:
+        return Operand(OP_T, column)
     return None
 
 
@@ -110,8 +111,8 @@ class Calls(NamedTuple):
     c: Operand
     batched: str  # the axis along which one call multiplies all matrices
     looped: str
-    count: int  # how many there are along `batched`,
-    outer: int  # and along `looped`
+    batch_count: int  # how many there are along `batched`,
+    loop_count: int  # and along `looped`
 
 
 def calls_for(a, b, c, product):
@@ -123,7 +124,7 @@ def calls_for(a, b, c, product):
     """
     rows, columns, inner = (product[name] for name in ("rows", "columns", "inner"))
     counts = {"batch": product["batches"], "group": product["groups"]}
-    looped, batched = sorted(counts, key=counts.get)
+    looped, batched = sorted(counts, key=lambda axis: counts[axis])
     calls, count = counts[looped] * product["terms"], counts[batched]
     each = count * rows * columns * inner
     if calls * each == 0 or (calls > 1 and each < LEAST):
@@ -161,7 +162,7 @@ def _is_dense(product):
 def multiply(library, calls, a, b, c, product):
     """Write the products into `c`, without bias and slope."""
     matrices = (a, product["a"]), (b, product["b"]), (c, product["c"])
-    for outer in range(calls.outer):
+    for outer in range(calls.loop_count):
         for term in range(product["terms"]):
             addresses = [
                 library.address(array)
@@ -181,11 +182,11 @@ def _call(library, calls, addresses, dtype, product, *, is_added):
         for address, matrix in zip(addresses, (calls.a, calls.b, calls.c), strict=True)
     )
     function = library.binding.gemmEx
-    if calls.count > 1:
+    if calls.batch_count > 1:
         function = library.binding.gemmStridedBatchedEx
         for arguments, name in ((a, "a"), (b, "b"), (c, "c")):
             arguments.append(product[name][calls.batched])
-        c.append(calls.count)
+        c.append(calls.batch_count)
     # In the transposed product b stands left, and a right.
     function(
         library.handle, calls.b.operation, calls.a.operation,

@@ -143,6 +143,16 @@ def test_the_three_passes_of_a_pointwise_convolution_are_one_call_each(emulator,
     assert emulator.launched == {"add_bias", "add_pieces"}
 
 
+@both_dtypes
+def test_relu_after_a_product_makes_zero_of_minus_infinity_and_keeps_nan(emulator, calls, dtype):
+    options = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1)
+    x, w = np.ones((1, 1, 1, 1), dtype), np.ones((4, 1, 1, 1), dtype)
+    b = np.array([-np.inf, np.nan, np.inf, -0.5], dtype)
+    y = kernels.cuda.conv2d(x, w, b, **options, slope=0.0)
+    assert np.array_equal(y.ravel(), [0, np.nan, np.inf, 0.5], equal_nan=True)
+    assert calls
+
+
 def test_sums_over_images_are_added_to_in_their_order(emulator, calls, monkeypatch, rng):
     monkeypatch.setattr(conv, "BLOCKS", 2)  # two sums, of three images each
     options = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1)
@@ -212,6 +222,8 @@ def test_a_stride_along_an_axis_of_one_means_nothing():
     assert blas.operand(7, 1, dict(odd, row=4, column=9)) == (blas.OP_N, 4)
     assert blas.operand(2, 7, odd) is None
     assert blas.operand(2, 7, dict(odd, column=2)) == (blas.OP_T, 2)
+    assert blas.operand(1, 7, dict(odd, row=9, column=3)) == (blas.OP_T, 3)
+    assert blas.operand(2, 7, dict(odd, row=9, column=3)) is None
 
 
 NAMES = {"float32": "32F", "tf32": "32F_FAST_TF32", "bfloat16": "32F_FAST_16BF"}
@@ -233,10 +245,13 @@ def test_the_precision_that_is_set_is_the_compute_type_that_is_asked_for(
     assert [sizes[8] for _, sizes in calls] == [single, single, double, double]
 
 
-@pytest.mark.parametrize(
+every_precision = pytest.mark.parametrize(
     ("name", "least", "most"),
     [("float32", 0, 1e-6), ("tf32", 2e-4, 3e-4), ("bfloat16", 1e-3, 1e-2)],
 )
+
+
+@every_precision
 def test_factors_of_so_many_bits_give_the_errors_that_are_documented(
     emulator, set_precision, rng, name, least, most
 ):
@@ -246,6 +261,22 @@ def test_factors_of_so_many_bits_give_the_errors_that_are_documented(
     y = kernels.cuda.linear(x, w, None)
     assert y.dtype == np.float32
     assert least <= np.linalg.norm(y - exact) / np.linalg.norm(exact) <= most
+
+
+@pytest.mark.gpu
+@every_precision
+def test_on_a_gpu_no_precision_has_a_larger_error_than_is_documented(
+    set_precision, rng, name, least, most
+):
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no GPU")
+    set_precision(name)
+    x, w = (rng.standard_normal((200, 300)).astype(np.float32) for _ in range(2))
+    exact = x.astype(np.float64) @ w.T.astype(np.float64)
+    assert module.CupyEngine().cublas()
+    y = kernels.cuda.linear(cupy.asarray(x), cupy.asarray(w), None).get()
+    assert np.linalg.norm(y - exact) / np.linalg.norm(exact) <= most
 
 
 def test_the_precision_is_strict_until_somebody_says_otherwise_and_holds_in_all_threads(
