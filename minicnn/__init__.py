@@ -11,6 +11,7 @@ from minicnn.autograd import Tensor, from_dlpack, no_grad
 from minicnn.checkpoint import load, save
 from minicnn.gradient_check import gradcheck
 from minicnn.kernels.memory import empty_cache, memory_stats
+from minicnn.kernels.precision import get_matmul_precision, set_matmul_precision
 from minicnn.kernels.threads import get_num_threads, set_num_threads
 from minicnn.rng import manual_seed
 from minicnn.summary import summary
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate",
     "fit",
     "from_dlpack",
+    "get_matmul_precision",
     "get_num_threads",
     "gradcheck",
     "kernels",
@@ -41,6 +43,7 @@ __all__ = [
     "optim",
     "predict",
     "save",
+    "set_matmul_precision",
     "set_num_threads",
     "summary",
 ]

@@ -1,4 +1,4 @@
-"""The fully connected layer: a matrix product and a bias in one kernel."""
+"""The fully connected layer: a matrix product and a bias."""
 
 from .channels import sums
 from .launch import contiguous, empty, made_for_reals

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import nvrtc
+from . import blas, nvrtc
 from .source import FOLDER
 
 # What a kernel has without asking; more than that it must opt in to [bytes].
@@ -32,6 +32,10 @@ class CupyEngine:
         """Return an array on the device with any content."""
         # The order of another array with as many axes would be kept.
         return np.empty_like(like, shape=shape, dtype=dtype, order="C")
+
+    def cublas(self):
+        """Return cuBLAS, or None where it must not be called."""
+        return blas.of_cupy()
 
     def run(self, call, index, grid, block, shared):
         """Launch a kernel; it runs when the stream comes to it."""

@@ -1,4 +1,5 @@
-// Matrix products in single or double precision, as they are asked: no tensor cores.
+// Matrix products in single or double precision, as they are asked: no tensor cores. And what is
+// left to do after a product that was made elsewhere.
 #include "common.cuh"
 
 constexpr int THREADS = 256;
@@ -80,5 +81,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         if (value < 0) value = p.slope == 0 ? 0 : p.slope * value;  // NaN, of an infinity times 0
         c[batch * p.c.batch + group * p.c.group + y * p.c.row + x * p.c.column] = value;
       }
+  }
+}
+
+// Adds a bias, which may be null, to the channels of y (..., channels, inner); results below 0 are
+// multiplied by the slope.
+extern "C" __global__ void add_bias(const Real* __restrict__ bias, Real* __restrict__ y,
+                                    Index channels, Index inner, Index count, Real slope) {
+  FOR_EACH(i, count) {
+    Real value = y[i];
+    if (bias) value += bias[i / inner % channels];
+    if (value < 0) value = slope == 0 ? 0 : slope * value;  // NaN, of an infinity times 0
+    y[i] = value;
   }
 }

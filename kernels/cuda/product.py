@@ -1,6 +1,11 @@
-"""Matrix products of batches and groups, in the precision of their arrays."""
+"""Matrix products of batches and groups: cuBLAS makes them, or else a kernel of our own.
 
-from .launch import Launcher
+Ours sums in the precision of the arrays, and adds bias and slope in the same pass. After cuBLAS
+they take a pass of their own.
+"""
+
+from . import blas
+from .launch import Launcher, engine
 
 _launch = Launcher("product.cu")
 TILE, THREADS = 64, 256  # as in product.cu
@@ -20,8 +25,11 @@ def multiply(
 
     For each batch and group, c (rows, columns) is the sum over `terms` of a (rows, inner) times
     b (inner, columns); `sizes` is (rows, columns, inner). Results below 0 are multiplied by
-    `slope`: 1 leaves them as they are, 0 is ReLU. Each is one thread's sum, so it has the same bits
-    each time.
+    `slope`: 1 leaves them as they are, 0 is ReLU.
+
+    Here it is decided who multiplies: cuBLAS, if the engine has it, what `blas.calls_for` finds
+    calls for. Our own kernel does the rest; in it each result is one thread's sum, so it has the
+    same bits each time.
     """
     rows, columns, inner = sizes
     product = dict(
@@ -29,5 +37,21 @@ def multiply(
         a=a_strides, b=b_strides, c=c_strides, bias=bias_strides or strides(),
         slope=slope,
     )  # fmt: skip
+    calls = blas.calls_for(a, b, c, product)
+    library = engine().cublas() if calls else None
+    if library:
+        blas.multiply(library, calls, a, b, c, product)
+        _add_bias(bias, c, product)
+        return
     grid = -(-rows // TILE) * -(-columns // TILE), min(batches * groups, MOST_ROWS_OF_BLOCKS)
     _launch("multiply", a, b, bias, c, product, grid=grid, block=THREADS)
+
+
+def _add_bias(bias, c, product):
+    """Add a bias to what lies densely in `c`, and multiply what is then below 0 by the slope."""
+    if bias is None and product["slope"] == 1:
+        return
+    rows, columns = product["groups"] * product["rows"], product["columns"]
+    is_of_columns = product["bias"]["column"] == 1
+    channels = (columns, 1) if is_of_columns else (rows, columns)
+    _launch("add_bias", bias, c, *channels, c.size, product["slope"], threads=c.size)

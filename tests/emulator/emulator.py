@@ -67,8 +67,9 @@ class Emulator:
     # Few, so that threads have to loop.
     most_blocks = 3
 
-    def __init__(self, schedule="forward", is_wide=False):
+    def __init__(self, schedule="forward", is_wide=False, cublas=None):
         self.schedule, self.is_wide = SCHEDULES.index(schedule), is_wide
+        self._cublas = cublas
         self.launched = set()
 
     def empty(self, like, shape, dtype):
@@ -76,6 +77,10 @@ class Emulator:
         array = np.empty(shape, dtype)
         array.reshape(-1).view(np.uint8)[...] = 0xFF
         return array
+
+    def cublas(self):
+        """Return the cuBLAS that was given, if any."""
+        return self._cublas and self._cublas.library()
 
     def run(self, call, index, grid, block, shared):
         """Run a kernel to its end.

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from minicnn.kernels.cuda import launch
 
 from minicnn import kernels
+from tests.emulator.cublas import Cublas
 from tests.kernels.cases import CASES, assert_close
 from tests.kernels.test_cases import forward_and_gradients, linear_cases
 
@@ -85,9 +87,11 @@ def test_gradients_are_the_same_bits_in_any_order(emulate, case):
 
 
 def test_every_cuda_kernel_has_a_case(emulate):
-    emulator = emulate()
-    for case in CASES:
-        forward_and_gradients(case, case.draw(np.float32))
-    assert emulator.launched == {
+    emulators = emulate(), emulate(cublas=Cublas())
+    for emulator in emulators:
+        with launch.use(emulator):
+            for case in CASES:
+                forward_and_gradients(case, case.draw(np.float32))
+    assert emulators[0].launched | emulators[1].launched == {
         kernel for source in kernels.cuda.sources() for kernel in source.kernels
     }

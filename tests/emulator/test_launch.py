@@ -9,6 +9,7 @@ from minicnn.kernels.cuda import launch, module, nvrtc
 from minicnn.kernels.cuda.source import FOLDER, Source
 
 from minicnn import kernels
+from tests.emulator.cublas import Cublas
 from tests.kernels.cases import CASES
 from tests.kernels.test_cases import forward_and_gradients
 
@@ -20,7 +21,10 @@ class Checker:
     is_wide = False
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.blas = [], None
+
+    def cublas(self):
+        return self.blas and self.blas.library()
 
     def empty(self, like, shape, dtype):
         return np.zeros(shape, dtype)
@@ -47,9 +51,10 @@ x = np.ones(4, np.float32)
 
 
 def test_every_launch_of_the_case_table_fits_the_declaration_of_its_kernel(checker):
-    for case in CASES:
-        for dtype in (np.float32, np.float64):
-            forward_and_gradients(case, case.draw(dtype))
+    for checker.blas in (None, Cublas()):
+        for case in CASES:
+            for dtype in (np.float32, np.float64):
+                forward_and_gradients(case, case.draw(dtype))
     launched = {call.kernel for call in checker.calls}
     assert launched == {name for source in kernels.cuda.sources() for name in source.kernels}
 

@@ -1,8 +1,10 @@
 """Whole networks run on the CUDA kernels as they do on the CPU."""
 
 import numpy as np
+import pytest
 
 import minicnn as mc
+from tests.emulator.cublas import Cublas
 
 
 def assert_same(ours, expected):
@@ -10,7 +12,8 @@ def assert_same(ours, expected):
         assert np.allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
 
 
-def test_lenet_5_learns_the_same(emulate):
+@pytest.mark.parametrize("cublas", [None, Cublas()], ids=["own products", "cublas"])
+def test_lenet_5_learns_the_same(emulate, cublas):
     x = np.random.default_rng(0).standard_normal((3, 1, 32, 32)).astype(np.float32)
     labels = np.array([1, 0, 9])
 
@@ -25,7 +28,7 @@ def test_lenet_5_learns_the_same(emulate):
         return float(loss), *(p.data for p in model.parameters())
 
     expected = train()
-    emulate("shuffled")
+    emulate("shuffled", cublas=cublas)
     assert_same(train(), expected)
 
 
