@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 
 import minicnn as mc
 from minicnn import audio, experiment, models, nn, ops, optim, plot
-from minicnn.audio import datasets, evaluate, targets
+from minicnn.audio import datasets, decoding, evaluate, targets
 from minicnn.audio.augment import Apply, Compose, GaussianNoise, Sometimes
 from minicnn.data import DataLoader
 from minicnn.models.crepe import Crepe
@@ -126,8 +126,8 @@ def listen(run, model, sound, viterbi):
 def hear(model, sound, viterbi):
     """Return times [s], pitches [Hz], and how sure the network is of each."""
     found = audio.windows.predict(model, sound, activation=ops.sigmoid)
-    path = targets.pitch_path(found.values) if viterbi else None
-    return found.times, *targets.local_average(found.values, BINS, path=path)
+    path = decoding.pitch_path(found.values) if viterbi else None
+    return found.times, *decoding.local_average(found.values, BINS, path=path)
 
 
 def pyin(samples):

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
-from minicnn.audio import datasets, evaluate, targets
+from minicnn.audio import datasets, decoding, evaluate
 from minicnn.data import ArrayDataset, DataLoader
 from minicnn.models.spiral_cnn import ARCHITECTURES, SpiralCNN
 
@@ -89,7 +89,7 @@ def main(
     metrics = {"class_average": found.class_average, "accuracy": found.accuracy}
     if len(said) > len(parts.test):
         own = [chunks.files[test] == file for file in np.unique(chunks.files[test])]
-        whole = [targets.average_segments(said[each], "geometric").argmax() for each in own]
+        whole = [decoding.average_segments(said[each], "geometric").argmax() for each in own]
         scores = evaluate.classes([y[test][each][0] for each in own], whole, names)
         metrics["class_average of recordings"] = scores.class_average
     known = evaluate.classes(y[test], guessed, names).class_average

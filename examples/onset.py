@@ -14,7 +14,7 @@ import itertools
 
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
-from minicnn.audio import datasets, evaluate, targets
+from minicnn.audio import datasets, decoding, evaluate, targets
 from minicnn.audio.scores import Matches
 from minicnn.data import DataLoader
 from minicnn.models.onset_cnn import OnsetCNN
@@ -106,7 +106,7 @@ def loss(logits, target):
 
 def picked(activations, threshold):
     """Return the onsets [s] of activations."""
-    return targets.pick_onsets(activations, RATE / HOP, threshold)
+    return decoding.pick_onsets(activations, RATE / HOP, threshold)
 
 
 def picked_flux(curve, threshold):

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import minicnn as mc
 from minicnn import audio, experiment, models, nn, ops, optim, plot
-from minicnn.audio import datasets, evaluate, targets
+from minicnn.audio import datasets, decoding, evaluate, targets
 from minicnn.data import DataLoader
 from minicnn.models.deep_salience import DeepSalience
 
@@ -111,7 +111,7 @@ def score(saliences, truths, threshold, step=1):
     found = evaluate.Matches()
     for salience, true in zip(saliences, truths, strict=True):
         times = np.arange(0, len(true), step)
-        pitches = targets.salience_peaks(salience[:, ::step], BINS, threshold)
+        pitches = decoding.salience_peaks(salience[:, ::step], BINS, threshold)
         found += evaluate.multi_f0(times, true[::step], times, pitches)
     return found
 
@@ -127,7 +127,7 @@ def judge(known_saliences, new_saliences, known, new):
 def draw(features, saliences, threshold, path):
     """Draw the pitches of a recording over its constant-Q, and its salience beside the true one."""
     x, salience, true = features[0], saliences[0], truth(features)[0]
-    found = targets.salience_peaks(salience, BINS, threshold)
+    found = decoding.salience_peaks(salience, BINS, threshold)
     times, hertz = features.front_end.frame_times(len(true)), targets.to_hertz(BINS.cents)
     figure = plot.figure(9, 9)
     top, middle, bottom = figure.subplots(3, 1, sharex=True, sharey=True)

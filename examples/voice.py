@@ -15,7 +15,7 @@ from typing import Annotated
 
 import minicnn as mc
 from minicnn import audio, experiment, models, ops, optim, plot
-from minicnn.audio import augment, datasets, evaluate, targets, windows
+from minicnn.audio import augment, datasets, decoding, evaluate, targets, windows
 from minicnn.data import DataLoader
 from minicnn.models.voice_cnn import VoiceCNN
 
@@ -124,7 +124,7 @@ def judge(predict, valid, test):
 
     def smoothed(part):
         found = map(np.ravel, map(predict, part))
-        return np.concatenate([targets.median_filter(each, FRAME_RATE) for each in found])
+        return np.concatenate([decoding.median_filter(each, FRAME_RATE) for each in found])
 
     known, true = smoothed(valid), np.concatenate(sung(valid)) > 0.5
     threshold = max(THRESHOLDS, key=lambda level: np.mean((known > level) == true))
@@ -138,7 +138,7 @@ def draw(samples, segments, found, threshold, path):
     inside = np.any((times >= segments[:, :1]) & (times < segments[:, 1:]), axis=0)
     axes.fill_between(times, inside, color="C1", alpha=0.3, linewidth=0, label="somebody sings")
     axes.plot(times, found, color="C0", linewidth=0.6, label="the network says")
-    axes.plot(times, targets.median_filter(found[:, 0], FRAME_RATE), color="C0", label="median")
+    axes.plot(times, decoding.median_filter(found[:, 0], FRAME_RATE), color="C0", label="median")
     axes.axhline(threshold, color="black", linestyle=":", linewidth=1, label="threshold")
     axes.set(ylabel="probability", ylim=(0, 1.02))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)

@@ -15,7 +15,7 @@ _NAMES = {
 }
 
 __all__ = [
-    "FrontEnd", "augment", "cache", "clip", "compression", "datasets", "evaluate",
+    "FrontEnd", "augment", "cache", "clip", "compression", "datasets", "decoding", "evaluate",
     "factorisation", "feature_set", "features", "folder_features", "front_end", "generated",
     "listeners", "plot", "sound", "soundfont", "spectral", "stream", "synth", "targets",
     "track_features", "windows",

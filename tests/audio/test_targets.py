@@ -1,9 +1,7 @@
-"""Labels to targets and back: round trips, and every decoder against a slow and obvious one."""
+"""Labels to targets: what is in a frame, in a bin, and beside it."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from minicnn import models
 from minicnn.audio import targets
@@ -11,10 +9,6 @@ from minicnn.audio.targets import PitchBins
 
 crepe = PitchBins.of(models.crepe("tiny", rng=0))
 deep = PitchBins.of(models.deep_salience(rng=0))
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def test_the_bins_of_the_networks_are_those_of_the_papers():
@@ -46,30 +40,11 @@ def test_one_and_several_classes():
         targets.multi_hot([[0], [3]], 3)
 
 
-@given(st.floats(40, 1900))
-def test_a_pitch_comes_back_within_a_cent(frequency):
-    target = targets.blurred([frequency], crepe)
-    decoded, confidence = targets.local_average(target, crepe)
-    assert abs(targets.to_cents(decoded[0]) - targets.to_cents(frequency)) < 1
-    assert 0.9 < confidence[0] <= 1
-
-
 def test_the_bump_is_that_of_the_paper():
     target = targets.blurred([440.0, 0.0, np.nan], crepe)
     distance = crepe.cents - 1200 * np.log2(44)
     assert np.allclose(target[0], np.exp(-(distance**2) / (2 * 25**2)), atol=1e-7)
     assert not target[1:].any()
-
-
-def test_pitches_that_sound_together_come_back_as_bins():
-    chosen = [[100, 190, 250], [], [40]]
-    frequencies = [targets.to_hertz(deep.cents[some]) for some in chosen]
-    target = targets.salience(frequencies, deep)
-    assert target.shape == (360, 3)
-    assert target.max() == 1
-    found = targets.salience_peaks(target, deep)
-    for some, peaks in zip(chosen, found, strict=True):
-        assert deep.nearest(peaks).tolist() == some
 
 
 def test_the_salience_of_neighbours_is_at_most_one_and_the_blur_is_a_bin():
@@ -101,142 +76,6 @@ def test_activity_is_smoothed_and_ends_with_the_frames():
     assert targets.activity([], 3, 10, smoothing=0).tolist() == [0, 0, 0]
 
 
-def slow_average(row, bins, radius=4):
-    centre = int(np.argmax(row))
-    total = weighted = 0.0
-    for i in range(max(centre - radius, 0), min(centre + radius + 1, bins.n_bins)):
-        total += row[i]
-        weighted += row[i] * bins.cents[i]
-    return 10 * 2 ** ((weighted / total if total else bins.cents[centre]) / 1200)
-
-
-def test_the_local_average_is_that_of_a_loop():
-    rows = rng().random((50, 360)) ** 8
-    rows[0], rows[1, 0], rows[2, -1] = 0, 2, 2  # nothing, and both ends
-    frequency, confidence = targets.local_average(rows, crepe)
-    assert np.allclose(frequency, [slow_average(row, crepe) for row in rows], rtol=1e-12)
-    assert np.array_equal(confidence, rows.max(axis=1))
-    with pytest.raises(ValueError, match="12 bins and 2 axes; there are 360 bins"):
-        targets.local_average(np.ones((3, 12)), crepe)
-
-
-def test_the_average_may_go_around_a_path():
-    rows = np.zeros((2, 360))
-    rows[:, 100], rows[:, 300] = 0.4, 0.9
-    frequency, _ = targets.local_average(rows, crepe, path=[100, 300])
-    assert np.allclose(targets.to_cents(frequency), crepe.cents[[100, 300]])
-
-
-def slow_viterbi(emission, transition, start):
-    """Return the score of the best path, by a dense matrix and loops."""
-    best = emission[0] + start
-    for row in emission[1:]:
-        best = (
-            np.array(
-                [
-                    max(best[i] + transition[i, j] for i in range(len(best)))
-                    for j in range(len(best))
-                ]
-            )
-            + row
-        )
-    return best.max()
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 12), st.integers(1, 9), st.integers(0, 3), st.integers(0, 10**6))
-def test_the_path_is_as_likely_as_that_of_a_dense_matrix(n, states, k, seed):
-    draw = rng(seed)
-    emission, start = draw.standard_normal((n, states)), draw.standard_normal(states)
-    band = draw.standard_normal((states, 2 * k + 1))
-    dense = np.full((states, states), -np.inf)
-    for i in range(states):
-        for j in range(max(0, i - k), min(states, i + k + 1)):
-            dense[i, j] = band[i, j - i + k]
-    path = targets.viterbi(emission, band, start)
-    score = emission[np.arange(n), path].sum() + start[path[0]] + dense[path[:-1], path[1:]].sum()
-    assert score == pytest.approx(slow_viterbi(emission, dense, start))
-
-
-def test_a_path_does_not_follow_an_octave_error():
-    truth = 150 + np.round(10 * np.sin(np.arange(100) / 8)).astype(int)
-    activations = targets.blurred(targets.to_hertz(crepe.cents[truth]), crepe)
-    activations[40] = targets.blurred(targets.to_hertz(crepe.cents[[truth[40] + 60]]), crepe)
-    assert activations.argmax(axis=1)[40] == truth[40] + 60
-    assert np.abs(targets.pitch_path(activations) - truth).max() <= 2
-    assert targets.pitch_path(np.zeros((0, 360))).shape == (0,)
-
-
-def slow_onsets(activations, frame_rate, threshold=0.54, combine=0.03):
-    window, n, found = np.hamming(5), len(activations), []
-    curve = [
-        sum(window[d + 2] * activations[i + d] for d in range(-2, 3) if 0 <= i + d < n)
-        for i in range(n)
-    ]
-    for i in range(n):
-        near = curve[max(i - 1, 0) : i + 2]
-        time = i / frame_rate
-        is_peak = curve[i] >= threshold and curve[i] == max(near)
-        if is_peak and (not found or round((time - found[-1]) * frame_rate) > combine * frame_rate):
-            found.append(time)
-    return found
-
-
-def test_onsets_are_those_of_a_loop():
-    for seed in range(30):
-        activations = rng(seed).random(300) ** 6
-        found = targets.pick_onsets(activations, 100)
-        assert found.tolist() == slow_onsets(activations, 100)
-    assert targets.pick_onsets([], 100).shape == (0,)
-
-
-def test_onsets_come_back_on_their_frames():
-    times = np.array([0.1, 0.31, 0.5])
-    target, _ = targets.onsets(times, 80, 100, neighbours=0)
-    assert np.allclose(targets.pick_onsets(target, 100), times)
-
-
-def test_of_two_onsets_within_30_ms_the_first_one_stays():
-    target, _ = targets.onsets([0.2, 0.23, 0.26], 80, 100, neighbours=0)
-    assert targets.pick_onsets(target, 100, smooth=1).tolist() == [0.2, 0.26]
-
-
-def test_saliences_are_those_of_a_loop():
-    activations = rng().random((360, 20))
-    for frame, found in enumerate(targets.salience_peaks(activations, deep, threshold=0.8)):
-        column = activations[:, frame]
-        wanted = [
-            i for i in range(1, 359)
-            if column[i] > column[i - 1] and column[i] > column[i + 1] and column[i] >= 0.8
-        ]  # fmt: skip
-        assert deep.nearest(found).tolist() == wanted
-
-
-def test_a_voice_does_not_come_and_go_in_a_moment():
-    probabilities = np.full(400, 0.1)
-    probabilities[100:300] = 0.9
-    probabilities[150:155] = 0.0
-    probabilities[350:353] = 1.0
-    active = targets.is_active(probabilities, frame_rate=70)
-    assert np.flatnonzero(active).tolist() == list(range(100, 300))
-    assert targets.is_active([], 70).shape == (0,)
-
-
-def test_the_median_is_that_of_a_loop_at_the_ends_of_what_is_there():
-    probabilities = rng().random(50)
-    found = targets.is_active(probabilities, frame_rate=10, median=0.5)
-    wanted = [np.median(probabilities[max(i - 2, 0) : i + 3]) for i in range(50)]
-    assert np.array_equal(targets.median_filter(probabilities, 10, median=0.5), wanted)
-    assert found.tolist() == [median > 0.5 for median in wanted]
-
-
-def test_tags_are_ranked():
-    ranked = targets.rank_tags([0.2, 0.9, 0.5], ["rock", "piano", "slow"], 2)
-    assert ranked == [("piano", 0.9), ("slow", 0.5)]
-    with pytest.raises(ValueError, match="there are 2 names"):
-        targets.rank_tags([0.1], ["a", "b"])
-
-
 def test_tags_become_rows_of_zeros_and_ones():
     names = ["rock", "piano", "slow"]
     rows = targets.tags([("slow", "rock"), (), ("piano",)], names)
@@ -244,39 +83,6 @@ def test_tags_become_rows_of_zeros_and_ones():
     assert rows.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
     with pytest.raises(ValueError, match="row 1 has 'fast', which is none of 3 tags"):
         targets.tags([("slow",), ("rock", "fast")], names)
-
-
-def test_segments_are_averaged():
-    segments = np.array([[0.9, 0.1], [0.4, 0.4]])
-    assert np.allclose(targets.average_segments(segments), [0.65, 0.25])
-    assert np.allclose(targets.average_segments(segments, "geometric"), [0.6, 0.2])
-    with pytest.raises(ValueError, match="no segments"):
-        targets.average_segments(np.zeros((0, 2)))
-    with pytest.raises(ValueError, match="mean is 'median'"):
-        targets.average_segments(segments, "median")
-
-
-def test_a_median_over_a_long_recording_is_that_of_its_pieces(monkeypatch):
-    probabilities = np.random.default_rng(0).random(1000)
-    at_once = targets.is_active(probabilities, 70)
-    monkeypatch.setattr(targets, "MANY", 64)
-    assert np.array_equal(targets.is_active(probabilities, 70), at_once)
-    assert 0 < at_once.sum() < 1000
-    assert targets.is_active([], 70).shape == (0,)
-
-
-def test_a_path_is_refused_where_none_is_possible():
-    near = np.log(np.full((4, 3), 1 / 3))
-    emission = np.zeros((3, 4))
-    emission[1] = -np.inf
-    with pytest.raises(ValueError, match="no path through the 3 frames is possible"):
-        targets.viterbi(emission, near)
-    apart = np.full((2, 4), -np.inf)
-    apart[0, 0] = apart[1, 3] = 0  # further than a step goes
-    with pytest.raises(ValueError, match="no path through the 2 frames is possible"):
-        targets.viterbi(apart, near)
-    with pytest.raises(ValueError, match=r"transition is \(4, 2\); it takes \(4, an odd number\)"):
-        targets.viterbi(emission, near[:, :2])
 
 
 def test_a_guess_where_nothing_sounds_is_no_pitch():
@@ -297,9 +103,6 @@ def test_an_onset_behind_the_last_frame_marks_none():
     [
         (lambda: targets.onsets([0.1, np.nan], 10, 100), "onsets: 1 times are not finite"),
         (lambda: targets.activity([[0, np.inf]], 10, 100), "activity: 1 times are not finite"),
-        (lambda: targets.pick_onsets([0.1], 0), "pick_onsets: frame_rate is 0"),
-        (lambda: targets.pick_onsets([0.1], 100, smooth=0), "smooth is 0; a window has 1 frame"),
-        (lambda: targets.is_active([np.nan, 0.5], 70), "1 probabilities are NaN"),
         (lambda: targets.one_hot([1.5], 3), "classes are float64; whole numbers are taken"),
     ],
 )

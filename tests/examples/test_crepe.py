@@ -97,7 +97,7 @@ def test_published_weights_agree_with_torchcrepe_bin_for_bin(voice, tmp_path):
     assert np.array_equal(ours.argmax(axis=1), theirs.argmax(axis=1))
     # Their deviation is that of a sample, ours of a population: 0.05 % apart.
     assert np.allclose(ours, theirs, atol=2e-3)
-    pitch, confidence = audio.targets.local_average(theirs, crepe.BINS)
+    pitch, confidence = audio.decoding.local_average(theirs, crepe.BINS)
     assert np.allclose(rows[:, 2], confidence, atol=2e-3)
     sure = confidence > 0.5
     assert np.abs(1200 * np.log2(rows[sure, 1] / pitch[sure])).max() < 1
