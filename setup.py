@@ -47,11 +47,13 @@ setup(
         "examples": examples,
         "gpu12": ["cupy-cuda12x[ctk]>=14,<15"],
         "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
-        # NVIDIA's compiler, which needs no GPU: with it tests compile every CUDA kernel.
+        # NVIDIA's compiler and disassembler, which need no GPU: with them tests compile every CUDA
+        # kernel and look at its instructions.
         "gate": [
             "nvidia-cuda-nvrtc==13.0.88",
             "nvidia-cuda-runtime==13.0.96",
             "nvidia-cuda-crt==13.0.88",
+            "nvidia-cuda-nvdisasm==13.3.73",
         ],
         "test": ["pytest>=8", "hypothesis>=6.100", *examples],
         # The very version that results are compared with; its plain name may bring CUDA libraries.

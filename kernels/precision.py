@@ -7,10 +7,9 @@ _chosen = "float32"
 def set_matmul_precision(precision):
     """Let a GPU's tensor cores multiply float32 arrays, in this process from now on.
 
-    It concerns what minicnn gives to cuBLAS: fully connected layers, and convolutions as far as
-    they are matrix products, forward and backward. Factors are rounded to fewer bits and sums kept
-    in float32; arrays stay float32. On the CPU it changes nothing, nor for float64, nor for the
-    operator ``@``, nor where minicnn's own kernel multiplies: it keeps to float32.
+    It concerns convolutions and fully connected layers, forward and backward. Factors are rounded
+    to fewer bits and sums kept in float32; arrays stay float32. On the CPU it changes nothing, nor
+    for float64, nor for the operator ``@``, nor for small products that cuBLAS is not asked for.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-// From windows to columns and back: what turns a convolution into a matrix product.
+// From columns back to images.
 #include "windows.cuh"
 
 // Columns are (planes, kernel rows, kernel columns, window rows, window columns).
@@ -8,20 +8,7 @@ __device__ __forceinline__ Index column_of(const Place& window, Index plane, int
   return tap * windows_in_plane(w) + (Index)window.row * w.columns.windows + window.column;
 }
 
-extern "C" __global__ void im2col(const Real* __restrict__ x, Real* __restrict__ columns,
-                                  Windows w) {
-  FOR_EACH(i, w.planes * w.rows.kernel * w.columns.kernel * windows_in_plane(w)) {
-    const Place window = place_of(i, w.rows.windows, w.columns.windows);
-    const Place tap = place_of(window.plane, w.rows.kernel, w.columns.kernel);
-    const int row = window.row * w.rows.stride - w.rows.before + tap.row * w.rows.dilation;
-    const int column = window.column * w.columns.stride - w.columns.before +
-                       tap.column * w.columns.dilation;
-    const bool is_inside = 0 <= row && row < w.rows.size && 0 <= column && column < w.columns.size;
-    columns[i] = is_inside ? x[tap.plane * samples_in_plane(w) + offset_of(row, column, w)] : 0;
-  }
-}
-
-// The adjoint: each sample gathers from the columns that have it. The bias (channels,) may be null.
+// Each sample gathers from the columns that have it. The bias (channels,) may be null.
 extern "C" __global__ void col2im(const Real* __restrict__ columns, const Real* __restrict__ bias,
                                   int channels, Real* __restrict__ x, Windows w) {
   FOR_EACH(i, w.planes * samples_in_plane(w)) {

@@ -1,14 +1,17 @@
 """Convolution as the reference does it: windows become columns, and the layer a matrix product.
 
-Columns take `kernel` times the memory of an image, so they are made for some images at a time. A
-filter of one sample needs none. Sums over images are cut into parts where that makes more blocks,
-and the parts added in their order: gradients have the same bits each time.
+A filter of one sample has the image itself for its columns, and goes to the matrix product. Others
+go to `conv_direct`, which keeps columns nowhere. Only where the input's gradient skips samples are
+they kept, as `kernel` times the memory of an image, for some images at a time. Sums over images are
+cut into parts where that makes more blocks, and the parts added in their order: gradients have the
+same bits each time.
 """
 
 import math
 from typing import NamedTuple
 
 from ..geometry import output_size
+from . import conv_direct
 from .channels import add_pieces, sums
 from .launch import Launcher, contiguous, empty, made_for_reals
 from .product import TILE, multiply, strides
@@ -150,16 +153,16 @@ def _images(layer, itemsize):
 
 
 def _convolve(x, w, b, layer, slope=1.0):
-    x, w, b = contiguous(x), contiguous(w), b if b is None else contiguous(b)
+    if not layer.is_pointwise:
+        return conv_direct.convolve(x, w, b, layer, slope)
     y, outputs = empty(x, (layer.n, layer.o, *layer.windows)), layer.o // layer.groups
-    for images in _images(layer, x.dtype.itemsize):
-        columns = _unfold(x[images], layer)
-        multiply(
-            w, columns, y[images], sizes=(outputs, layer.pixels, layer.depth),
-            a_strides=layer.strides_of("w"), b_strides=layer.strides_of("columns"),
-            c_strides=layer.strides_of("y"), bias=b, bias_strides=strides(group=outputs, row=1),
-            batches=len(columns), groups=layer.groups, slope=slope,
-        )  # fmt: skip
+    multiply(
+        contiguous(w), contiguous(x), y, sizes=(outputs, layer.pixels, layer.depth),
+        a_strides=layer.strides_of("w"), b_strides=layer.strides_of("columns"),
+        c_strides=layer.strides_of("y"), bias=b if b is None else contiguous(b),
+        bias_strides=strides(group=outputs, row=1), batches=layer.n, groups=layer.groups,
+        slope=slope,
+    )  # fmt: skip
     return y
 
 
@@ -167,6 +170,8 @@ def _spread(dy, w, b, size, **options):
     """Return the adjoint of a convolution of images of this size, plus a bias (c,)."""
     channels = w.shape[1] * options["groups"]
     layer = _layer((len(dy), channels, *size), w.shape, dy.shape[2:], **options)
+    if layer.stride == (1, 1) and not layer.is_pointwise:
+        return conv_direct.convolve_back(dy, w, b, layer)
     dy, w, b = contiguous(dy), contiguous(w), b if b is None else contiguous(b)
     dx = empty(dy, (layer.n, layer.c, *size))
     turned = layer.strides_of("w")
@@ -188,38 +193,28 @@ def _spread(dy, w, b, size, **options):
 
 def _correlate(dy, x, layer):
     """Return the gradient of the filters of a convolution."""
-    dy, x, outputs = contiguous(dy), contiguous(x), layer.o // layer.groups
+    if not layer.is_pointwise:
+        return conv_direct.correlate(dy, x, layer)
+    outputs = layer.o // layer.groups
     tiles = layer.groups * -(-outputs // TILE) * -(-layer.depth // TILE)
-    at_a_time = layer.images_at_a_time(x.dtype.itemsize)
-    parts = largest_divisor(at_a_time, -(-BLOCKS // max(tiles, 1)))
-    found = empty(x, (layer.n // at_a_time * parts, layer.o, layer.depth))
-    terms = at_a_time // parts
+    parts = largest_divisor(layer.n, -(-BLOCKS // max(tiles, 1)))
+    found, terms = empty(x, (parts, layer.o, layer.depth)), layer.n // parts
     a, b = layer.strides_of("y"), layer.strides_of("columns")
     b["row"], b["column"] = b["column"], b["row"]
-    for number, images in enumerate(_images(layer, x.dtype.itemsize)):
-        multiply(
-            dy[images], _unfold(x[images], layer), found[number * parts : (number + 1) * parts],
-            sizes=(outputs, layer.depth, layer.pixels), terms=terms,
-            a_strides=dict(a, batch=terms * a["batch"], term=a["batch"]),
-            b_strides=dict(b, batch=terms * b["batch"], term=b["batch"]),
-            c_strides=dict(layer.strides_of("w"), batch=layer.o * layer.depth),
-            batches=parts, groups=layer.groups,
-        )  # fmt: skip
-    pieces = dict(outer=1, count=layer.o * layer.depth, inner=1, pieces=len(found))
+    multiply(
+        contiguous(dy), contiguous(x), found, sizes=(outputs, layer.depth, layer.pixels),
+        a_strides=dict(a, batch=terms * a["batch"], term=a["batch"]),
+        b_strides=dict(b, batch=terms * b["batch"], term=b["batch"]),
+        c_strides=dict(layer.strides_of("w"), batch=layer.o * layer.depth),
+        terms=terms, batches=parts, groups=layer.groups,
+    )  # fmt: skip
+    pieces = dict(outer=1, count=layer.o * layer.depth, inner=1, pieces=parts)
     return add_pieces(found, pieces).reshape(layer.o, -1, *layer.kernel_size)
 
 
 def _columns(like, layer):
     """Return memory for the columns of so many images."""
     return empty(like, (len(like), layer.groups * layer.depth, layer.pixels))
-
-
-def _unfold(x, layer):
-    if layer.is_pointwise:
-        return x
-    columns = _columns(x, layer)
-    _launch("im2col", x, columns, layer.geometry(len(x)), threads=columns.size)
-    return columns
 
 
 def _fold(columns, bias, x, layer):

@@ -3,6 +3,7 @@
 import pytest
 from minicnn.kernels.cuda import launch
 
+import minicnn as mc
 from minicnn import kernels
 from tests.emulator.emulator import COMPILER, SCHEDULES, Emulator, is_available
 
@@ -30,3 +31,10 @@ def emulate():
 def emulator(request, emulate):
     """Run all kernels in this order of threads and blocks."""
     return emulate(request.param)
+
+
+@pytest.fixture
+def set_precision():
+    """Return `mc.set_matmul_precision`, for this test only."""
+    yield mc.set_matmul_precision
+    mc.set_matmul_precision("float32")

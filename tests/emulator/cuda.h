@@ -86,6 +86,8 @@ template <class T> inline T atomicAdd(T* target, std::common_type_t<T> value) {
   return emulator_bits<T>(&before);
 }
 
+#include "tensor_core.h"
+
 // ---- Where the linker put __shared__ variables, if there are any
 extern "C" {
 extern char __start_shared[] __attribute__((weak)), __stop_shared[] __attribute__((weak));
@@ -97,7 +99,9 @@ size_t emulator_variables_size() { return __start_shared ? __stop_shared - __sta
 // `k_sizes`, how many bytes each of them takes
 template <class... Arguments, size_t... I>
 inline void emulator_call(void (*kernel)(Arguments...), void** values, std::index_sequence<I...>) {
+  emulator_begin_thread();
   kernel(*static_cast<std::remove_reference_t<Arguments>*>(values[I])...);
+  emulator_end_thread();
 }
 template <class... Arguments> inline void emulator_call(void (*kernel)(Arguments...), void** values) {
   emulator_call(kernel, values, std::index_sequence_for<Arguments...>{});

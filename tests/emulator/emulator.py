@@ -191,7 +191,7 @@ def _library(source, real, index):
         "-fno-gnu-unique", "-ffp-contract=off", "-std=c++17", "-O1", "-g1", "-fPIC", "-w",
         f"-DREAL={types[real.name]}", f"-DINDEX={types[index.name]}", *_SANITIZERS[SANITIZE],
     ]  # fmt: skip
-    headers = "".join((HERE / name).read_text() for name in ("cuda.h", "core.h"))
+    headers = "".join((HERE / name).read_text() for name in ("cuda.h", "tensor_core.h", "core.h"))
     exports = "".join(f"EMULATOR_KERNEL({name})\n" for name in source.kernels)
     path = BUILD / f"{source.path.stem}-{_key(source.text, headers, exports, options)}.so"
     if not path.exists():

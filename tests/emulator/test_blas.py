@@ -21,6 +21,8 @@ from tests.kernels.cases import CASES
 
 conv = importlib.import_module("minicnn.kernels.cuda.conv")
 products = [case for case in CASES if str(case).startswith(("linear", "conv"))]
+# What takes windows wider than a sample is not for cuBLAS, but where a gradient skips samples.
+direct = {"convolve_strict", "correlate_strict"}
 every_product = pytest.mark.parametrize("case", products, ids=str)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -47,18 +49,12 @@ def calls(emulator):
     return emulator.cublas().binding.calls
 
 
-@pytest.fixture
-def set_precision():
-    yield mc.set_matmul_precision
-    mc.set_matmul_precision("float32")
-
-
 @every_product
 @both_dtypes
 def test_layers_agree_with_the_reference(emulator, calls, case, dtype):
     arrays = case.draw(dtype)
     assert_agree(case, arrays, by_the_reference(case, arrays))
-    assert calls
+    assert calls or direct & emulator.launched
     assert "multiply" not in emulator.launched
 
 
@@ -69,7 +65,7 @@ def test_strided_and_read_only_inputs_give_the_same(emulator, calls, case):
     for view in views:
         view.flags.writeable = False
     assert_agree(case, views, by_the_reference(case, arrays))
-    assert calls
+    assert calls or direct & emulator.launched
 
 
 @pytest.mark.parametrize("case", [case for case in products if case.empty], ids=str)
@@ -127,7 +123,7 @@ def test_convolutions_for_some_images_at_a_time(
     assert_same("conv2d_weight_grad", dy, x, w.shape[2:], **options, terms=terms)
     bias = rng.standard_normal(x.shape[1]).astype(dtype)
     assert_same("conv_transpose2d", dy, w, bias, size=x.shape[2:], **options, terms=terms)
-    assert calls
+    assert calls or direct & emulator.launched
     assert "multiply" not in emulator.launched
 
 
@@ -163,11 +159,11 @@ def test_sums_over_images_are_added_to_in_their_order(emulator, calls, monkeypat
 
 def test_many_small_products_are_left_to_our_own_kernel(emulate, rng):
     emulator = emulate(cublas=Cublas())
-    options = dict(stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=4)
-    x, w = rng.standard_normal((3, 4, 5, 5)), rng.standard_normal((4, 1, 3, 3))
+    options = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=4)
+    x, w = rng.standard_normal((3, 4, 5, 5)), rng.standard_normal((4, 1, 1, 1))
     assert_same("conv2d", x, w, None, **options, terms=100)
     assert not emulator.cublas().binding.calls
-    assert emulator.launched == {"im2col", "multiply"}
+    assert emulator.launched == {"multiply"}
 
 
 def linear_product(rows=3, columns=4, inner=5, **changes):

@@ -1,10 +1,15 @@
 """Every CUDA kernel compiles for the GPUs that it is made for, and keeps within its budget."""
 
+import importlib.util
 import json
+import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-from minicnn.kernels.cuda import nvrtc
+from minicnn.kernels.cuda import module, nvrtc
+from minicnn.kernels.cuda.source import FOLDER
 
 from minicnn import kernels
 from tests.emulator.budget import ARCHITECTURES, FILE, REALS, VERSION, compiled
@@ -42,6 +47,40 @@ def test_kernels_that_count_in_64_bits_compile_too(source):
 def test_the_budget_names_every_kernel_and_no_other():
     names = {kernel for source in kernels.cuda.sources() for kernel in source.kernels}
     assert set(json.loads(FILE.read_text())) == names
+
+
+def disassembler():
+    """Return NVIDIA's disassembler, from its wheel."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = map(Path, spec.submodule_search_locations)
+    found = [path for folder in folders for path in folder.glob("cu1*/bin/nvdisasm")]
+    if not found:
+        pytest.skip('the disassembler is missing: pip install "minicnn[gate]"')
+    return found[0]
+
+
+# What multiplies, and what copies to shared memory past the registers.
+INSTRUCTIONS = {
+    "strict": ("FFMA", "LDGSTS"),
+    "tf32": ("HMMA.1688.F32.TF32", "LDGSTS"),
+    "bfloat16": ("HMMA.16816.F32.BF16", "LDGSTS"),
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_for_tensor_cores_have_their_instructions(tmp_path, architecture):
+    options = module.options(np.dtype(np.float32), np.dtype(np.int32))
+    cubin = nvrtc.compile_source(FOLDER / "conv_direct.cu", architecture, options).cubin
+    (tmp_path / "conv_direct.cubin").write_bytes(cubin)
+    command = [disassembler(), tmp_path / "conv_direct.cubin"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    code = dict(re.findall(r"\n\.text\.(\w+):\n(.*?)(?=\n//-----|\Z)", text, re.DOTALL))
+    kernels_ = {f"{how}_{name}" for how in ("convolve", "correlate") for name in INSTRUCTIONS}
+    assert set(code) == kernels_
+    for kernel, instructions in code.items():
+        for name in INSTRUCTIONS[kernel.partition("_")[2]]:
+            assert name in instructions, kernel
+        assert ("HMMA" in instructions) == (not kernel.endswith("strict")), kernel
 
 
 def test_an_error_in_a_source_is_the_compilers_own(tmp_path):

@@ -50,8 +50,9 @@ def relu():
 x = np.ones(4, np.float32)
 
 
-def test_every_launch_of_the_case_table_fits_the_declaration_of_its_kernel(checker):
-    for checker.blas in (None, Cublas()):
+def test_every_launch_of_the_case_table_fits_the_declaration_of_its_kernel(checker, set_precision):
+    for checker.blas, precision in ((None, "tf32"), (None, "bfloat16"), (Cublas(), "float32")):
+        set_precision(precision)
         for case in CASES:
             for dtype in (np.float32, np.float64):
                 forward_and_gradients(case, case.draw(dtype))
