@@ -99,7 +99,7 @@ class Diagnosis:
 
     def __getitem__(self, topic: str) -> Finding:
         """Return the finding of a topic."""
-        return next(finding for finding in self.findings if finding.topic == topic)
+        return {finding.topic: finding for finding in self.findings}[topic]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""

@@ -14,7 +14,8 @@ command line. Those that most scripts have are named here, with what `--help` sa
     if __name__ == "__main__":
         command_line(main)
 
-Whatever a script imports below this room: a library that is missing ends it with one line.
+What a script imports below this room: if it is a library of an extra, and missing, the script ends
+with one line that says what to install.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ from minicnn.kernels import NoGPUError
 from minicnn.kernels.threads import set_num_threads
 from minicnn.nn.module import Module
 from minicnn.rng import manual_seed
+
+# The extras that bring a library.
+_EXTRAS = {"mirdata": "data"} | dict.fromkeys(
+    ("librosa", "matplotlib", "mir_eval", "PIL", "sklearn", "soundfile", "soxr", "tyro"), "examples"
+)
 
 Epochs = Annotated[int, "how many times the training data are seen"]
 Seed = Annotated[int, "what weights, batches and everything generated follow from"]
@@ -193,7 +199,7 @@ def command_line(main: Callable[..., Any], arguments: Sequence[str] | None = Non
     except ModuleNotFoundError as error:
         if sys.flags.dev_mode:
             raise
-        sys.exit(f"{name}: {_what_to_install(error)}")
+        sys.exit(f"{name}: {_what_to_install(error) or error}")
     except (OSError, ValueError, NoGPUError) as error:
         if sys.flags.dev_mode:
             raise
@@ -239,19 +245,22 @@ def _metavar(option, kind):
 
 
 def _what_to_install(error):
-    """Return what to do about a library that is missing."""
+    """Return what to do about a module that is missing, or None if it is no extra's."""
     if "pip install" in str(error):  # it says so itself
         return str(error)
-    library = (error.name or str(error)).partition(".")[0]
-    return f'{library} is not installed: pip install "minicnn[examples]"'
+    library = (error.name or "").partition(".")[0]
+    if library not in _EXTRAS:
+        return None
+    return f'{library} is not installed: pip install "minicnn[{_EXTRAS[library]}]"'
 
 
 def _end_in_one_line(otherwise):
     """Return what Python is to do about an error that nobody caught, before `main` has begun."""
 
     def say(kind, error, traceback):
-        if isinstance(error, ModuleNotFoundError) and not sys.flags.dev_mode:
-            print(f"{Path(sys.argv[0]).stem}: {_what_to_install(error)}", file=sys.stderr)
+        advice = _what_to_install(error) if isinstance(error, ModuleNotFoundError) else None
+        if advice and not sys.flags.dev_mode:
+            print(f"{Path(sys.argv[0]).stem}: {advice}", file=sys.stderr)
         else:
             otherwise(kind, error, traceback)
 

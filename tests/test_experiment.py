@@ -1,7 +1,9 @@
 """The frame of an experiment: these lines are what --help begins with."""
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -126,6 +128,16 @@ def test_a_library_that_nobody_speaks_of_comes_with_what_to_install():
     assert message(raising(error)) == (
         'test_experiment: sklearn is not installed: pip install "minicnn[examples]"'
     )
+
+
+def test_a_module_that_is_no_librarys_is_missed_with_a_traceback(tmp_path):
+    (tmp_path / "script.py").write_text("import minicnn.experiment\nimport my_own_module\n")
+    command = [sys.executable, str(tmp_path / "script.py")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "Traceback" in result.stderr
+    assert "No module named 'my_own_module'" in result.stderr
+    assert "pip install" not in result.stderr
 
 
 def test_an_error_of_the_program_itself_shows_where_it_comes_from():

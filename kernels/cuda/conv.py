@@ -209,7 +209,7 @@ def _correlate(dy, x, layer):
         terms=terms, batches=parts, groups=layer.groups,
     )  # fmt: skip
     pieces = dict(outer=1, count=layer.o * layer.depth, inner=1, pieces=parts)
-    return add_pieces(found, pieces).reshape(layer.o, -1, *layer.kernel_size)
+    return add_pieces(found, pieces).reshape(layer.o, layer.c // layer.groups, *layer.kernel_size)
 
 
 def _columns(like, layer):

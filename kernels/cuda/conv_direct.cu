@@ -12,6 +12,8 @@ constexpr int DEPTH = 64 / sizeof(Real);       // which sums up so many products
 constexpr int STAGES = 3;                      // the tiles of so many steps are on their way
 constexpr int SUMS = ROWS * COLUMNS / THREADS;  // of a thread
 constexpr int NOWHERE = -(1 << 30);            // the row of a sample that no image has
+// A thread has a column of its own, and a term of its own in some rows.
+static_assert(COLUMNS == THREADS && THREADS % DEPTH == 0 && ROWS * DEPTH % THREADS == 0);
 
 // Tap t of window i has the sample i * stride + t * dilation - before.
 struct Axis {
@@ -35,6 +37,9 @@ struct Convolution {
 
 using ATile = Real[ROWS][DEPTH + 4];
 using BTile = Real[DEPTH][COLUMNS + 8];
+
+// The tiles of a step take the place of those that were used up last.
+__device__ __forceinline__ int in_ring(Index step) { return step % STAGES; }
 
 // What a window or a tap adds to the place of a sample.
 struct Offset {
@@ -69,7 +74,8 @@ __device__ __forceinline__ void fetch(Real* to, const Real* x, const Offset& win
 
 // How the threads of a block multiply: each factor as it is, each thread 8 x 8 results.
 struct Strict {
-  __device__ static int row(int i) { return threadIdx.x / 16 * 8 + i / 8; }
+  // The rows that a warp reads at once lie side by side, in different banks.
+  __device__ static int row(int i) { return threadIdx.x / 16 + i / 8 * 8; }
   __device__ static int column(int i) { return threadIdx.x % 16 + i % 8 * 16; }
 
   __device__ static void multiply(const ATile& a, const BTile& b, Real* sum) {
@@ -99,16 +105,16 @@ template <class T> struct Tf32 : Warps {
   __device__ static void multiply(const ATile& a, const BTile& b, T* sum) {
     const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
-    for (int k = t; k < DEPTH; k += 8) {
+    for (int k = 0; k < DEPTH; k += 8) {
       unsigned left_factors[2][4], right_factors[8][2];
 #pragma unroll
       for (int i = 0; i < 8; i++) {
         const int y = top() + i / 4 * 16 + g + i % 2 * 8;
-        left_factors[i / 4][i % 4] = to_tf32(a[y][k + i % 4 / 2 * 4]);
+        left_factors[i / 4][i % 4] = to_tf32(a[y][k + t + i % 4 / 2 * 4]);
       }
 #pragma unroll
       for (int j = 0; j < 16; j++)
-        right_factors[j / 2][j % 2] = to_tf32(b[k + j % 2 * 4][left() + j / 2 * 8 + g]);
+        right_factors[j / 2][j % 2] = to_tf32(b[k + t + j % 2 * 4][left() + j / 2 * 8 + g]);
 #pragma unroll
       for (int i = 0; i < 16; i++)
         multiply_tf32(sum + 4 * i, left_factors[i / 8], right_factors[i % 8]);
@@ -120,16 +126,16 @@ template <class T> struct Bfloat16 : Warps {
   __device__ static void multiply(const ATile& a, const BTile& b, T* sum) {
     const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
-    for (int k = 2 * t; k < DEPTH; k += 16) {
+    for (int k = 0; k < DEPTH; k += 16) {
       unsigned left_factors[2][4], right_factors[8][2];
 #pragma unroll
       for (int i = 0; i < 8; i++) {
-        const Real* pair = a[top() + i / 4 * 16 + g + i % 2 * 8] + k + i % 4 / 2 * 8;
+        const Real* pair = a[top() + i / 4 * 16 + g + i % 2 * 8] + k + 2 * t + i % 4 / 2 * 8;
         left_factors[i / 4][i % 4] = to_bfloat16(pair[0], pair[1]);
       }
 #pragma unroll
       for (int j = 0; j < 16; j++) {
-        const int y = k + j % 2 * 8, x = left() + j / 2 * 8 + g;
+        const int y = k + 2 * t + j % 2 * 8, x = left() + j / 2 * 8 + g;
         right_factors[j / 2][j % 2] = to_bfloat16(b[y][x], b[y + 1][x]);
       }
 #pragma unroll
@@ -139,12 +145,12 @@ template <class T> struct Bfloat16 : Warps {
   }
 };
 
-// Tensor cores are for float; double keeps to its own precision.
-template <class T> struct OnTensorCores {
+// Tensor cores are for float, where there are any; double keeps to its own precision.
+template <class T, bool IS_POSSIBLE = HAS_TENSOR_CORES> struct OnTensorCores {
   using AsTf32 = Strict;
   using AsBfloat16 = Strict;
 };
-template <> struct OnTensorCores<float> {
+template <> struct OnTensorCores<float, true> {
   using AsTf32 = Tf32<float>;
   using AsBfloat16 = Bfloat16<float>;
 };
@@ -152,9 +158,10 @@ template <> struct OnTensorCores<float> {
 // A block makes ROWS x COLUMNS results of a group: as `convolve` or, where taps and windows have
 // changed places, as `correlate`.
 template <class Factors, bool HAS_TAPS_FOR_COLUMNS>
-__device__ __forceinline__ void multiply(const Real* __restrict__ a, const Real* __restrict__ x,
-                                         const Real* __restrict__ bias, Real* __restrict__ c,
-                                         const Convolution& p) {
+__device__ __forceinline__ void make_results(const Real* __restrict__ a,
+                                             const Real* __restrict__ x,
+                                             const Real* __restrict__ bias, Real* __restrict__ c,
+                                             const Convolution& p) {
   __shared__ ATile a_tiles[STAGES];
   __shared__ BTile b_tiles[STAGES];
   // Of the taps: those of all columns, or those of two steps, one of which is being fetched.
@@ -178,15 +185,16 @@ __device__ __forceinline__ void multiply(const Real* __restrict__ a, const Real*
       const Index place = term / p.a.period * p.a.step + term % p.a.period;
       for (int y = thread / DEPTH; y < ROWS; y += THREADS / DEPTH) {
         const bool is_there = term < stop && first_row + y < p.rows;
-        copy_async(&a_tiles[step % STAGES][y][own],
+        copy_async(&a_tiles[in_ring(step)][y][own],
                    is_there ? left + (first_row + y) * p.a.row + place : left, is_there);
       }
-      BTile& tile = b_tiles[step % STAGES];
+      BTile& tile = b_tiles[in_ring(step)];
       if (HAS_TAPS_FOR_COLUMNS) {
         const Offset own_window = of_window(term < stop ? term : -1, p);
         for (int column = thread / DEPTH; column < COLUMNS; column += THREADS / DEPTH)
           fetch(&tile[own][column], images, own_window, taps[column], p);
       } else {
+#pragma unroll
         for (int k = 0; k < DEPTH; k++)
           fetch(&tile[k][thread], images, window, taps[step % 2 * DEPTH + k], p);
       }
@@ -203,7 +211,7 @@ __device__ __forceinline__ void multiply(const Real* __restrict__ a, const Real*
       __syncthreads();  // this step is there, and nobody reads what the next one is put over
       if (next < steps) fetch_step(next);
       close_copies();
-      if (step >= 0) Factors::multiply(a_tiles[step % STAGES], b_tiles[step % STAGES], sum);
+      if (step >= 0) Factors::multiply(a_tiles[in_ring(step)], b_tiles[in_ring(step)], sum);
     }
 
 #pragma unroll
@@ -221,36 +229,36 @@ __device__ __forceinline__ void multiply(const Real* __restrict__ a, const Real*
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_strict(const Real* __restrict__ a, const Real* __restrict__ x,
-                 const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  multiply<Strict, false>(a, x, bias, c, p);
+                    const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
+  make_results<Strict, false>(a, x, bias, c, p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_tf32(const Real* __restrict__ a, const Real* __restrict__ x,
-                 const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  multiply<OnTensorCores<Real>::AsTf32, false>(a, x, bias, c, p);
+                  const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
+  make_results<OnTensorCores<Real>::AsTf32, false>(a, x, bias, c, p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
-                 const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  multiply<OnTensorCores<Real>::AsBfloat16, false>(a, x, bias, c, p);
+                      const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
+  make_results<OnTensorCores<Real>::AsBfloat16, false>(a, x, bias, c, p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_strict(const Real* __restrict__ a, const Real* __restrict__ x,
-                 const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  multiply<Strict, true>(a, x, bias, c, p);
+                     const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
+  make_results<Strict, true>(a, x, bias, c, p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_tf32(const Real* __restrict__ a, const Real* __restrict__ x,
-                 const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  multiply<OnTensorCores<Real>::AsTf32, true>(a, x, bias, c, p);
+                   const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
+  make_results<OnTensorCores<Real>::AsTf32, true>(a, x, bias, c, p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
-                 const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  multiply<OnTensorCores<Real>::AsBfloat16, true>(a, x, bias, c, p);
+                       const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
+  make_results<OnTensorCores<Real>::AsBfloat16, true>(a, x, bias, c, p);
 }

@@ -1,7 +1,7 @@
 """Convolutions whose columns are nowhere in memory, in the precision that is chosen.
 
-`set_matmul_precision` says whether factors go through tensor cores. Each result is one thread's
-sum, in one order, so it has the same bits each time.
+`set_matmul_precision` says whether factors go through tensor cores. Terms are added in a fixed
+order, and the parts of a sum one after the other, so results have the same bits each time.
 """
 
 import math
@@ -65,7 +65,8 @@ def correlate(dy, x, layer):
     )  # fmt: skip
     _multiply("correlate", dy, x, None, found, product, layer.groups, _axes(layer))
     pieces = dict(outer=1, count=layer.o * layer.depth, inner=1, pieces=parts)
-    return add_pieces(found, pieces).reshape(layer.o, -1, *layer.kernel_size)
+    total = add_pieces(found, pieces) if parts > 1 else found
+    return total.reshape(layer.o, layer.c // layer.groups, *layer.kernel_size)
 
 
 def _multiply(how, a, x, bias, c, product, groups, axes):

@@ -4,7 +4,14 @@
 #pragma once
 #include "common.cuh"
 
-#ifndef MINICNN_EMULATOR
+// GPUs before compute capability 8.0 copy by hand, and their tensor cores know neither format.
+#if defined(MINICNN_EMULATOR) || __CUDA_ARCH__ >= 800
+constexpr bool HAS_TENSOR_CORES = true;
+#else
+constexpr bool HAS_TENSOR_CORES = false;
+#endif
+
+#if !defined(MINICNN_EMULATOR) && __CUDA_ARCH__ >= 800
 
 // Begins to copy a number to shared memory, or a 0 where it is not there; `from` is a valid address
 // even so.
@@ -58,5 +65,17 @@ __device__ __forceinline__ void multiply_bfloat16(float* sum, const unsigned* a,
       : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+
+#elif !defined(MINICNN_EMULATOR)
+
+template <class T> __device__ __forceinline__ void copy_async(T* to, const T* from, bool is_there) {
+  *to = is_there ? *from : 0;
+}
+__device__ __forceinline__ void close_copies() {}
+template <int OPEN> __device__ __forceinline__ void wait_for_copies() {}
+__device__ __forceinline__ unsigned to_tf32(float) { return 0; }
+__device__ __forceinline__ unsigned to_bfloat16(float, float) { return 0; }
+__device__ __forceinline__ void multiply_tf32(float*, const unsigned*, const unsigned*) {}
+__device__ __forceinline__ void multiply_bfloat16(float*, const unsigned*, const unsigned*) {}
 
 #endif

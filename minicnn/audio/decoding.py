@@ -261,10 +261,12 @@ def median_filter(probabilities, frame_rate: float, median: float = 0.8) -> np.n
     Raises
     ------
     ValueError
-        If a probability is NaN, or the frame rate not above 0.
+        If a probability is NaN, the frame rate not above 0, or the median below 0 or infinite.
     """
     probabilities = np.asarray(probabilities, np.float64)
     check_rate("median_filter", frame_rate)
+    if not 0 <= median < np.inf:
+        raise ValueError(f"median_filter: median is {median} s; it is finite and 0 or more")
     if np.isnan(probabilities).any():
         raise ValueError(f"median_filter: {np.isnan(probabilities).sum()} probabilities are NaN")
     half = round(median * frame_rate / 2)

@@ -211,6 +211,7 @@ def test_a_path_is_refused_where_none_is_possible():
         (lambda: decoding.pick_onsets([0.1], 0), "pick_onsets: frame_rate is 0"),
         (lambda: decoding.pick_onsets([0.1], 100, smooth=0), "smooth is 0; a window has 1 frame"),
         (lambda: decoding.is_active([np.nan, 0.5], 70), "1 probabilities are NaN"),
+        (lambda: decoding.median_filter([0.5], 70, median=-1), "median is -1 s; it is finite"),
     ],
 )
 def test_what_is_no_rate_window_or_probability_is_named(wrong, message):

@@ -73,7 +73,7 @@ uint8_t* dynamic_shared;
 char* static_shared;  // where the linker put the __shared__ variables of the kernels
 size_t static_size;
 size_t stack_size;
-int current = -1, threads, live, arrived;
+int current = -1, threads, live, arrived, order_of_threads;
 unsigned generation;
 char barrier_happened[2], block_ended, block_began;
 bool failed;
@@ -325,6 +325,7 @@ const char* emulator_message() { return message; }
 void* emulator_dynamic_shared() { return dynamic_shared; }
 unsigned emulator_live_lanes() { return warps[current / WARP].live; }
 int emulator_lane() { return current % WARP; }
+int emulator_schedule() { return order_of_threads; }
 void emulator_fail(const char* what, int line) { fail("line %d: %s", line, what); }
 
 void emulator_barrier(int line) {
@@ -397,6 +398,7 @@ int emulator_launch(void (*function)(void**), void** values, const unsigned* gri
   static_size = variables_size;
   arguments = values;
   random_state = 2 * seed + 1;
+  order_of_threads = schedule;
   emulator_grid_size = {grid[0], grid[1], grid[2]};
   emulator_block_size = {block[0], block[1], block[2]};
   threads = block[0] * block[1] * block[2];

@@ -18,6 +18,7 @@ void emulator_barrier(int line);
 const uint8_t* emulator_meet(unsigned mask, const void* data, size_t bytes, int line);
 unsigned emulator_live_lanes();
 int emulator_lane();
+int emulator_schedule();
 void* emulator_dynamic_shared();
 void emulator_fail(const char* what, int line);
 }

@@ -1,8 +1,9 @@
 // Models of what tensor_core.cuh writes in PTX.
 #pragma once
 
-// ---- Copies are made as late as they may be: who waits for too few of them reads what was there
-// before. Each thread has its own, in memory that lasts: TSan takes what a fiber allocates for a race.
+// ---- Copies are made as late as they may be, so that who waits for too few of them reads what was
+// there before; or at once, so that who still needs what was there misses it. Each thread has its
+// own, in memory that lasts: TSan takes what a fiber allocates for a race.
 #define EMULATOR_COPIES 256
 #define EMULATOR_GROUPS 16
 
@@ -23,12 +24,15 @@ inline EmulatorCopies& emulator_copies() {
   return all[threadIdx.x];
 }
 
+inline bool emulator_copies_at_once() { return emulator_schedule() == EMULATOR_REVERSE; }
+
 template <class T> inline void copy_async(T* to, const T* from, bool is_there) {
   EmulatorCopies& open = emulator_copies();
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "cp.async copies 4, 8 or 16 bytes");
   if (open.count == EMULATOR_COPIES) emulator_fail("more than 256 copies on their way", __LINE__);
   if ((size_t)to % sizeof(T) || (size_t)from % sizeof(T))
     emulator_fail("a copy is not aligned", __LINE__);
+  if (emulator_copies_at_once()) *to = is_there ? *from : 0;
   open.copies[open.count++] = {to, from, sizeof(T), is_there};
 }
 
@@ -42,7 +46,7 @@ inline void emulator_wait_for_copies(int groups_left) {
   EmulatorCopies& open = emulator_copies();
   const int done = max(open.groups - groups_left, 0);
   const int made = done ? open.ends[done - 1] : 0;
-  for (int i = 0; i < made; i++) {
+  for (int i = 0; i < made && !emulator_copies_at_once(); i++) {
     const EmulatorCopy& copy = open.copies[i];
     if (copy.is_there)
       memcpy(copy.to, copy.from, copy.bytes);

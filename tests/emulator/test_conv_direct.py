@@ -1,9 +1,12 @@
 """Convolutions without columns in memory, in every precision."""
 
+import re
+
 import numpy as np
 import pytest
 from minicnn.kernels import geometry, reference
 from minicnn.kernels.cuda import conv_direct
+from minicnn.kernels.cuda.source import FOLDER
 
 from minicnn import kernels
 from tests.emulator.test_shapes import SHAPES
@@ -67,6 +70,13 @@ def test_the_error_is_that_of_the_factors(emulate, set_precision, shape, lane):
         assert error >= least or not is_direct(name, shape), name
 
 
+def test_the_launcher_has_the_numbers_of_the_source():
+    text = (FOLDER / "conv_direct.cu").read_text()
+    names = "THREADS", "ROWS", "COLUMNS"
+    found = [int(re.search(rf"\b{name} = (\d+)", text)[1]) for name in names]
+    assert found == [getattr(conv_direct, name) for name in names]
+
+
 def test_double_precision_stays_what_it_is(emulate, set_precision):
     rng = np.random.default_rng(0)
     emulate()
@@ -76,17 +86,21 @@ def test_double_precision_stays_what_it_is(emulate, set_precision):
         assert np.abs(done(kernels.cuda) - exact).max() < 1e-12 * np.abs(exact).max(), name
 
 
-@pytest.mark.parametrize("terms", [1, 7, 100])
-def test_a_gradient_in_parts_has_all_of_them(emulator, monkeypatch, terms):
+@pytest.mark.parametrize("members", [1, 2, 65535])
+@pytest.mark.parametrize("terms", [7, 100])
+def test_parts_and_groups_may_be_more_than_blocks(emulator, monkeypatch, terms, members):
     monkeypatch.setattr(conv_direct, "TERMS", terms)
+    monkeypatch.setattr(conv_direct, "MOST_MEMBERS", members)
     rng = np.random.default_rng(0)
     for shape in SHAPES:
         few = passes(shape, lambda size: rng.integers(-4, 5, size).astype(np.float32))
-        done = few["conv2d_weight_grad"]
-        assert np.array_equal(done(kernels.cuda), done(reference)), shape
+        for name, done in few.items():
+            assert np.array_equal(done(kernels.cuda), done(reference)), (name, shape)
 
 
-def test_slopes_and_what_is_not_finite_are_those_of_the_reference(emulator):
+@every_lane
+def test_slopes_and_what_is_not_finite_are_those_of_the_reference(emulator, set_precision, lane):
+    set_precision(lane)
     x = np.zeros((1, 1, 3, 3), np.float32)
     x[0, 0, 1, 1], x[0, 0, 0, 0] = np.inf, np.nan
     w = -np.ones((1, 1, 2, 2), np.float32)

@@ -38,6 +38,12 @@ def test_kernels_compile_without_spilling_and_within_their_registers(source, arc
 
 
 @every_source
+def test_kernels_compile_for_gpus_without_these_tensor_cores(source):
+    figures = compiled(source, "sm_75", "float32")
+    assert set(figures) == set(source.kernels)
+
+
+@every_source
 def test_kernels_that_count_in_64_bits_compile_too(source):
     figures = compiled(source, "sm_90a", "float32", np.int64)
     assert set(figures) == set(source.kernels)
