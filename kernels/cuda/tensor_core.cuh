@@ -73,6 +73,7 @@ template <class T> __device__ __forceinline__ void copy_async(T* to, const T* fr
 }
 __device__ __forceinline__ void close_copies() {}
 template <int OPEN> __device__ __forceinline__ void wait_for_copies() {}
+// Never called there: what follows is only named, by code that is made for newer GPUs.
 __device__ __forceinline__ unsigned to_tf32(float) { return 0; }
 __device__ __forceinline__ unsigned to_bfloat16(float, float) { return 0; }
 __device__ __forceinline__ void multiply_tf32(float*, const unsigned*, const unsigned*) {}
