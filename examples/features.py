@@ -59,7 +59,7 @@ def main(
     octave, semitone = divmod(round(bins.sum(axis=1).argmax() * 12 / BINS_PER_OCTAVE), 12)
     return run.finish(
         None,
-        {"sound_seconds": len(samples) / RATE},
+        {"sound [s]": len(samples) / RATE},
         picture="spectra.png",
         sound=title,
         loudest_note=f"{NOTES[semitone]}{octave + 1}",

@@ -50,7 +50,7 @@ def main(
 ) -> dict:
     """Train, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("instruments", out, seed=seed, threads=threads, resume=resume)
-    sizes, batch, rate = ((64, 16, 32), 8, 2e-3) if quick else ((1024, 160, 320), 32, 1e-3)
+    sizes, batch, rate = ((56, 8, 24), 8, 2e-3) if quick else ((1024, 160, 320), 32, 1e-3)
     epochs = min(epochs, 8) if quick else epochs
     options = dict(data=data, soundfont=soundfont, sample_rate=SpiralCNN.sample_rate, rng=seed)
     parts = datasets.parts("classes", "instruments", sizes, **options)

@@ -41,7 +41,7 @@ def main(
 ) -> dict:
     """Train, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("lenet5", out, seed=seed, threads=threads, resume=resume)
-    epochs = min(epochs, 6) if quick else epochs
+    epochs = min(epochs, 5) if quick else epochs
     (x, y), (x_test, y_test) = mnist(data) if data else scikit_learn_digits(seed)
     x, x_valid, y, y_valid = train_test_split(x, y, test_size=0.1, stratify=y, random_state=seed)
 
@@ -74,7 +74,7 @@ def main(
     titles, title = [f"{y_test[i]} as {found[i]}" for i in hardest], f"{title}; the hardest 16"
     drawn = plot.grid(x_test[hardest, 0].clip(0), titles, signed=False, title=title)
     plot.save(drawn, run.folder / "misread.png")
-    baseline = linear((x, y), (x_valid, y_valid), (x_test, y_test))
+    baseline = linear(1e-3 if quick else 1e-4, (x, y), (x_valid, y_valid), (x_test, y_test))
     return run.finish(
         model,
         {"accuracy": (found == y_test).mean()},
@@ -122,10 +122,10 @@ def accuracy(logits, labels):
     return (logits.argmax(axis=1) == labels).mean()
 
 
-def linear(*parts):
+def linear(tol, *parts):
     """Return the test accuracy of logistic regression, with the C that is best for valid."""
     train, valid, test = ((x.reshape(len(x), -1), y) for x, y in parts)
-    fits = [LogisticRegression(C=c, max_iter=1000).fit(*train) for c in (0.001, 0.01, 0.1, 1)]
+    fits = [LogisticRegression(C=c, tol=tol, max_iter=1000).fit(*train) for c in (0.01, 0.1, 1)]
     return max(fits, key=lambda each: each.score(*valid)).score(*test)
 
 

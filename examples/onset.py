@@ -42,7 +42,7 @@ def main(
 ) -> dict:
     """Train, choose the threshold, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("onset", out, seed=seed, threads=threads, resume=resume)
-    sizes, seconds = ((12, 4, 6), 5.0) if quick else ((120, 20, 40), 10.0)
+    sizes, seconds = ((10, 3, 3), 5.0) if quick else ((120, 20, 40), 10.0)
     options = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=RATE, rng=seed)
     train, valid, test = datasets.parts("onsets", "polyphony", sizes, **options)
 

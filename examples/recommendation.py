@@ -53,7 +53,7 @@ def main(
     if plays and not data:
         raise ValueError("--plays is about the songs in --data, which is not given")
     run = experiment.begin("recommendation", out, seed=seed, threads=threads, resume=resume)
-    epochs, sizes = (min(epochs, 4), (64, 12, 24)) if quick else (epochs, (1200, 150, 300))
+    epochs, sizes = (min(epochs, 4), (48, 12, 24)) if quick else (epochs, (1200, 150, 300))
     options = dict(data=data, soundfont=soundfont, seconds=3.1 if quick else 4.0, rng=seed)
     parts = datasets.parts("tags", "tagged", sizes, sample_rate=Recommender.sample_rate, **options)
     heard = [audio.track_features(EXCERPTS, part) for part in parts]

@@ -39,7 +39,7 @@ def main(
 ) -> dict:
     """Train, choose the threshold, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("salience", out, seed=seed, threads=threads, resume=resume)
-    sizes, epoch_size = ((10, 2, 3), 80) if quick else ((72, 8, 24), 160)
+    sizes, epoch_size = ((7, 2, 2), 40) if quick else ((72, 8, 24), 160)
     epochs = min(epochs, 1) if quick else epochs
     options = dict(data=data, soundfont=soundfont, seconds=4.0, sample_rate=RATE, rng=seed)
     parts = datasets.parts("multi_f0", "polyphony", sizes, **options)

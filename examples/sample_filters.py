@@ -63,7 +63,7 @@ def main(
     draw(found, run.folder / "spectra.png")
     medians = {name: [round(np.median(x)) for x in layers] for name, layers in peaks.items()}
     low = [np.mean(np.concatenate(layers[1:]) < 1000) for layers in peaks.values()]
-    figures = {"peaks_below_1_khz": low[0]}, {"before training, peaks_below_1_khz": low[1]}
+    figures = {"peaks below 1 kHz": low[0]}, {"before training, peaks below 1 kHz": low[1]}
     return run.finish(network, *figures, median_peaks=medians, picture="spectra.png")
 
 

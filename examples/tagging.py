@@ -63,7 +63,7 @@ def main(
     epochs = epochs or (usual // 2 if quick else usual)
     rate = build.sample_rate
     song = audio.sound.load(file, rate)[0] if file else None
-    sizes, seconds, workers = ((48, 8, 24), 5.0, 0) if quick else ((600, 80, 160), 10.0, None)
+    sizes, seconds, workers = ((32, 8, 16), 5.0, 0) if quick else ((600, 80, 160), 10.0, None)
     made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=rate, rng=seed)
     parts = datasets.parts("tags", "tagged", sizes, **made)
     names = parts.train.names

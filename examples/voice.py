@@ -46,7 +46,7 @@ def main(
     """Train, choose the threshold, test, draw; return the figures of the end."""
     run = experiment.begin("voice", out, seed=seed, threads=threads, resume=resume)
     options = dict(data=data, soundfont=soundfont, seconds=5.0, sample_rate=RATE, rng=seed)
-    parts = datasets.parts("voice", "songs", (32, 6, 8) if quick else (640, 48, 96), **options)
+    parts = datasets.parts("voice", "songs", (24, 5, 5) if quick else (640, 48, 96), **options)
     train, valid, test = (audio.track_features(VoiceCNN, part) for part in parts)
     scale = train.statistics().standardise
     pieces = train.pieces(sung(train), PIECE, HALF + (EXCERPT - KEPT) // 2)

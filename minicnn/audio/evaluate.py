@@ -319,9 +319,9 @@ def recommendation(held_back, listeners, songs, *, known=None) -> RankingScores:
     for i, factors in enumerate(listeners):
         offered = np.ones(len(songs), bool)
         if known is not None:
-            offered[known[[i]].indices] = False
+            offered[_songs(known, i)] = False
         heard = np.zeros(len(songs), bool)
-        heard[held_back[[i]].indices] = True
+        heard[_songs(held_back, i)] = True
         heard = heard[offered]
         if heard.any() and not heard.all():
             found.append(_ranked(heard, (songs @ factors)[offered]))
@@ -458,6 +458,11 @@ def _sparse(plays):
     rows = _imported("scipy.sparse").csr_array(plays, copy=True)
     rows.eliminate_zeros()
     return rows
+
+
+def _songs(rows, i):
+    """Return where a row is not 0; indexing the array itself takes 20 times as long."""
+    return rows.indices[rows.indptr[i] : rows.indptr[i + 1]]
 
 
 def _must_fit(shape, **given: Any):

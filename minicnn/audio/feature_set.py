@@ -15,7 +15,7 @@ from minicnn.audio.front_end import FrontEnd
 from minicnn.data import worker_pool
 from minicnn.kernels.threads import get_num_threads, set_num_threads
 
-_ENOUGH = 8  # tracks for each process; for fewer it does not pay to start one
+_ENOUGH = 24  # tracks for each process; for fewer it does not pay to start one
 
 
 class Statistics(NamedTuple):

@@ -27,7 +27,7 @@ def tone(tmp_path):
 def test_a_piece_is_made_where_there_is_no_file(quick):
     figures, out = quick("features")
     assert figures["sound"] == "a synthesised piece"
-    assert figures["metrics"] == {"sound_seconds": 2.0}
+    assert figures["metrics"] == {"sound [s]": 2.0}
     assert {path.name for path in out.glob("*.png")} == {"spectra.png", "harmonics.png"}
 
 
@@ -39,14 +39,14 @@ def test_a_file_is_named_by_its_place_on_the_command_line(tone, tmp_path):
     )
     figures = json.loads(result.stdout.splitlines()[-1])
     assert figures["example"] == "features"
-    assert (figures["sound"], figures["metrics"]["sound_seconds"]) == ("tone.wav", 2)
+    assert (figures["sound"], figures["metrics"]["sound [s]"]) == ("tone.wav", 2)
     assert figures["loudest_note"] == "A3"
     assert (tmp_path / "run" / figures["picture"]).exists()
 
 
 def test_the_part_that_is_asked_for_is_drawn(tone, tmp_path):
     figures = load("features").main(tone, start=0.5, length=0.25, out=tmp_path / "run")
-    assert figures["metrics"]["sound_seconds"] == 0.25
+    assert figures["metrics"]["sound [s]"] == 0.25
 
 
 @pytest.mark.parametrize(

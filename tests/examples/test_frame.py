@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 
 import pytest
 
+import minicnn as mc
 from tests.examples.conftest import folder, load, names
 
 pytest.importorskip("tyro")
@@ -91,3 +93,28 @@ def test_a_quick_run_returns_its_figures_writes_them_and_draws(name, quick):
     assert (out / figures["picture"]).read_bytes().startswith(b"\x89PNG")
     for picture in out.glob("*.png"):
         assert picture.stat().st_size > 5_000, picture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("lenet5", 100), ("image_networks", 30), ("tagging", 20), ("recommendation", 20), ("onset", 60),
+     ("voice", 30), ("instruments", 30), ("crepe", 40), ("salience", 12)],
+)  # fmt: skip
+def test_an_interrupted_run_goes_on_to_the_same_figures(name, step, quick, tmp_path, monkeypatch):
+    steps = itertools.count(1)
+
+    def interrupted(optimizer):
+        """Forget the gradients before each step, but press Ctrl-C before one of them."""
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        zero_grad(optimizer)
+
+    whole, _ = quick(name)
+    zero_grad = mc.optim.Optimizer.zero_grad
+    with monkeypatch.context() as patched:
+        patched.setattr(mc.optim.Optimizer, "zero_grad", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            load(name).main(quick=True, out=tmp_path)
+    resumed = load(name).main(quick=True, out=tmp_path, resume=True)
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}

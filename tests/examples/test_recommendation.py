@@ -25,7 +25,7 @@ def beaten(figures):
 def test_the_quick_run_offers_new_songs_better_than_by_chance(quick):
     figures, folder = quick("recommendation")
     bound = figures["baselines"]["upper bound, auc"]
-    assert 0.6 < figures["metrics"]["auc"] < bound <= 1
+    assert 0.58 < figures["metrics"]["auc"] < bound <= 1
     assert len(beaten(figures)) == 2
     assert figures["metrics"]["auc"] > figures["baselines"]["popularity, auc"]
     for name in pictures:
