@@ -98,8 +98,8 @@ def test_a_quick_run_returns_its_figures_writes_them_and_draws(name, quick):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "step"),
-    [("lenet5", 100), ("image_networks", 30), ("tagging", 20), ("recommendation", 20), ("onset", 60),
-     ("voice", 30), ("instruments", 30), ("crepe", 40), ("salience", 12)],
+    [("lenet5", 100), ("image_networks", 30), ("tagging", 20), ("recommendation", 20),
+     ("onset", 60), ("voice", 30), ("instruments", 30), ("crepe", 40), ("salience", 12)],
 )  # fmt: skip
 def test_an_interrupted_run_goes_on_to_the_same_figures(name, step, quick, tmp_path, monkeypatch):
     steps = itertools.count(1)
