@@ -15,13 +15,16 @@ import numpy as np
 
 from . import cpu, cuda, dlpack, geometry, memory, outline, reference
 from .cuda import NoGPUError
+from .recording import changing, is_recording
 
 __all__ = [
     "NoGPUError",
+    "changing",
     "cpu",
     "cuda",
     "dlpack",
     "geometry",
+    "is_recording",
     "memory",
     "of",
     "outline",

@@ -82,7 +82,7 @@ def empty(shape, dtype):
 def empty_like(array, shape=None):
     """Return an array with any content, of another's type and device, and its shape or this."""
     shape = array.shape if shape is None else shape
-    if isinstance(array, np.ndarray):
+    if type(array) is np.ndarray:
         return empty(shape, array.dtype)
     return np.empty_like(array, shape=shape)
 

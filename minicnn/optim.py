@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,8 @@ class Optimizer:
         for group in self.param_groups:
             active = [p for p in group["params"] if p.grad is not None]
             if active:
-                self._step(group, group["lr"] * self.lr_factor, active)
+                lr = kernels.changing(lambda group=group: group["lr"] * self.lr_factor)
+                self._step(group, lr, active)
 
     def state_dict(self) -> dict[str, Any]:
         """Return running averages (arrays, not copies), counts and options, by name."""
@@ -246,11 +248,10 @@ class Adam(Optimizer):
         m, v = self._slots(parameters)
         beta1, beta2 = group["betas"]
         # Parameters that had no gradient in earlier steps are behind: one call per count.
-        for parameter in parameters:
-            self._state[parameter]["step"] += 1
-        steps = [self._state[p]["step"] for p in parameters]
-        for step in sorted(set(steps)):
-            chosen = [i for i, count in enumerate(steps) if count == step]
+        counts = [self._state[p]["step"] for p in parameters]
+        for count in sorted(set(counts)):
+            chosen = [i for i, each in enumerate(counts) if each == count]
+            step = kernels.changing(partial(self._counted, [parameters[i] for i in chosen]))
             kernels.of(parameters[0].data).adam_step(
                 *_arrays([parameters[i] for i in chosen]),
                 [m[i] for i in chosen],
@@ -263,6 +264,12 @@ class Adam(Optimizer):
                 weight_decay=group["weight_decay"],
                 decoupled=self.decoupled,
             )
+
+    def _counted(self, parameters):
+        """Count one more step of these parameters, and return how many they had."""
+        for parameter in parameters:
+            self._state[parameter]["step"] += 1
+        return self._state[parameters[0]]["step"]
 
 
 class AdamW(Adam):
@@ -306,12 +313,25 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm is {max_norm}; it must be positive")
-    grads: list[Any] = [p.grad for p in parameters if p.grad is not None]
-    squares = [float(np.square(g, dtype=np.float64).sum()) for g in grads]
-    norm = math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.inf
-    if math.isfinite(norm) and norm > max_norm:
-        for grad in grads:
-            grad *= max_norm / norm
+    grads = [p.grad for p in parameters if p.grad is not None]
+    return float(limit_norm(grads, max_norm)) if grads else 0.0
+
+
+def limit_norm(arrays: Sequence[Any], max_norm: float) -> Any:
+    """Scale arrays as `clip_grad_norm` does gradients, without waiting for a GPU.
+
+    Returns
+    -------
+    array, shape ()
+        The norm before, on the device of the arrays; infinite if anything is not finite, and then
+        they stay as they are.
+    """
+    squares = np.stack([np.square(x, dtype=np.float64).sum() for x in arrays])
+    norm = np.sqrt(squares.sum())
+    norm = np.where(np.isfinite(norm), norm, np.inf)
+    factor = np.where(np.isfinite(norm), max_norm / np.maximum(norm, max_norm), 1.0)
+    for x in arrays:
+        x *= factor.astype(x.dtype)
     return norm
 
 

@@ -23,7 +23,7 @@ from minicnn import kernels
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import load, save, written_whole
 from minicnn.nn.module import Buffer, Module
-from minicnn.optim import Optimizer, Schedule, clip_grad_norm
+from minicnn.optim import Optimizer, Schedule, limit_norm
 from minicnn.rng import generator
 
 Record = dict[str, Any]
@@ -40,6 +40,25 @@ class _Run:
     monitor: str | None
     mode: str
     call: Callable
+    loss: Callable
+    schedule: Schedule | None
+    max_grad_norm: float | None
+
+    def step(self, *arrays: Any) -> Any:
+        """Take a step along the gradient of a batch, and return its loss, as an array."""
+        *inputs, target = arrays
+        value = self.loss(self.call(*map(Tensor, inputs)), target)
+        self.descend(value)
+        return value.data
+
+    def descend(self, value: Tensor) -> None:
+        """Take a step along the gradient of a loss."""
+        self.optimizer.zero_grad()
+        value.backward()
+        if self.max_grad_norm is not None:
+            grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+            limit_norm(grads, self.max_grad_norm)
+        self.optimizer.step()
 
     def settings(self) -> dict[str, Any]:
         """Return what must be the same when the run is resumed."""
@@ -77,6 +96,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     call: Callable | None = None,
+    cuda_graph: bool = False,
 ) -> list[Record]:
     """Train a model, and leave it in evaluation mode with the weights of its best epoch.
 
@@ -115,6 +135,12 @@ def fit(
         Whether to show a progress bar.
     call : callable, optional
         What to call in place of the model itself: its `slide`, for inputs longer than the paper's.
+    cuda_graph : bool
+        Whether to record the whole step on the GPU as one CUDA graph, and to launch that: many
+        small launches cost more than their work. The first step of each shape of batches runs as
+        without, the second is recorded. In between, Python does not run: model and loss must do
+        the same launches in every step, options of the optimiser other than the learning rate stay
+        as they are, labels are not looked at, and a loss that is not finite is seen after its step.
 
     Returns
     -------
@@ -131,12 +157,19 @@ def fit(
         If a loss is not finite, with epoch and step, or a weight after an epoch. Checkpoints of
         earlier epochs are untouched.
     ValueError
-        If the checkpoint does not fit, there are no batches, or an argument is out of range.
+        If the checkpoint does not fit, there are no batches, an argument is out of range, or
+        `cuda_graph` is asked for a model that is not on a GPU.
+    RuntimeError
+        If a step cannot be recorded.
     """
     monitor = _checked_monitor(epochs, valid, metrics, monitor, mode, patience)
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise ValueError(f"fit: max_grad_norm is {max_grad_norm}; it must be positive")
     folder = None if checkpoint is None else Path(checkpoint)
     call = model if call is None else call
-    run = _Run(model, optimizer, train, valid, monitor, mode, call)
+    of_steps = loss, schedule, max_grad_norm
+    run = _Run(model, optimizer, train, valid, monitor, mode, call, *of_steps)
+    recorded = _recorded(run) if cuda_graph else None
     history: list[Record] = []
     if folder is not None:
         history = _begin(folder, resume, run)
@@ -146,7 +179,7 @@ def fit(
             started = time.perf_counter()
             bar.set_description(f"epoch {len(history) + 1}/{epochs}")
             model.train()
-            train_loss = _train_epoch(run, loss, schedule, max_grad_norm, history, bar)
+            train_loss = _train_epoch(run, recorded, history, bar)
             record: Record = {"epoch": len(history) + 1, "train_loss": train_loss}
             record["lr_factor"] = float(optimizer.lr_factor)
             if valid is not None:
@@ -289,24 +322,32 @@ def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):
     return monitor
 
 
-def _train_epoch(run, loss, schedule, max_grad_norm, history, bar):
+def _recorded(run):
+    """Return the step of a run, recorded at its second call for batches of the same shapes."""
+    parameter = next(run.model.parameters(), None)
+    if parameter is None or kernels.of(parameter.data) is not kernels.cuda:
+        raise ValueError("fit: cuda_graph takes a model on a GPU; model.to('cuda') moves it there")
+    return kernels.cuda.graph.ByShape(run.step)
+
+
+def _train_epoch(run, recorded, history, bar):
     """Take one step for each batch, and return the mean loss over the samples."""
-    model, train, optimizer = run.model, run.train, run.optimizer
+    train = run.train
     monitored = run.scores(history)
     steps = len(train) if hasattr(train, "__len__") else math.inf
     total, count = 0.0, 0
     for step, batch in enumerate(train):
-        if schedule is not None:
-            optimizer.lr_factor = schedule(len(history) + step / steps, monitored)
-        inputs, target = _tensors(batch, model)
-        value = loss(run.call(*inputs), target)
-        number = float(value)
-        _check_finite(number, "loss", history, step)
-        optimizer.zero_grad()
-        value.backward()
-        if max_grad_norm is not None:
-            clip_grad_norm(model.parameters(), max_grad_norm)
-        optimizer.step()
+        if run.schedule is not None:
+            run.optimizer.lr_factor = run.schedule(len(history) + step / steps, monitored)
+        inputs, target = _tensors(batch, run.model)
+        if recorded is None:
+            value = run.loss(run.call(*inputs), target)
+            number = float(value)
+            _check_finite(number, "loss", history, step)
+            run.descend(value)
+        else:
+            number = float(recorded(*(each.data for each in inputs), target))
+            _check_finite(number, "loss", history, step)
         total, count = total + number * len(target), count + len(target)
         bar.set_postfix(loss=f"{number:.4f}", **_shown(history), refresh=False)
         bar.update()

@@ -28,7 +28,7 @@ def __getattr__(name):
         names = (kernel for kernel in __all__ if hasattr(here, kernel))
         globals().update({kernel: getattr(here, kernel) for kernel in names})
         return getattr(here, name)
-    if name in (*_FILES, "availability"):
+    if name in (*_FILES, "availability", "graph"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

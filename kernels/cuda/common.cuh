@@ -11,6 +11,7 @@ typedef unsigned long long UInt64;
 
 #ifdef __CUDACC_RTC__  // no headers of C are there
 #define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
 #endif
 
 constexpr int WARP = 32;

@@ -2,6 +2,7 @@
 
 import math
 
+from ..recording import parted
 from .launch import Launcher, contiguous, empty, made_for_reals
 
 _launch = Launcher("dropout.cu")
@@ -11,7 +12,7 @@ _launch = Launcher("dropout.cu")
 def dropout(x, p, seed):
     """Set each element to 0 with probability p and scale the others by 1 / (1 - p)."""
     y = empty(x)
-    arguments = contiguous(x), y, x.size, *_share(x.dtype, p), seed
+    arguments = contiguous(x), y, x.size, *_share(x.dtype, p), *parted(seed)
     _launch("dropout", *arguments, threads=-(-x.size // 4))
     return y
 
@@ -25,7 +26,7 @@ def dropout_grad(dy, p, seed):
 def spatial_dropout(x, p, seed):
     """Set each channel of x (n, c, ...) to 0 with probability p, as `dropout` its elements."""
     y, size = empty(x), math.prod(x.shape[2:])
-    arguments = contiguous(x), y, x.size, size, *_share(x.dtype, p), seed
+    arguments = contiguous(x), y, x.size, size, *_share(x.dtype, p), *parted(seed)
     _launch("spatial_dropout", *arguments, threads=x.size)
     return y
 
@@ -39,7 +40,7 @@ def spatial_dropout_grad(dy, p, seed):
 def gaussian_noise(x, std, seed):
     """Add normal noise of this standard deviation; the gradient goes through unchanged."""
     y = empty(x)
-    _launch("gaussian_noise", contiguous(x), y, x.size, std, seed, threads=-(-x.size // 2))
+    _launch("gaussian_noise", contiguous(x), y, x.size, std, *parted(seed), threads=-(-x.size // 2))
     return y
 
 

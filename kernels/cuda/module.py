@@ -1,9 +1,10 @@
 """The engine for CuPy arrays: machine code for the GPU at hand, compiled once and kept on disk."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from . import blas, nvrtc
 from .source import FOLDER
 
+UNRECORDED = "the step cannot be recorded, it may look at numbers on the GPU while they are made"
 # What a kernel has without asking; more than that it must opt in to [bytes].
 SHARED = 48 * 1024
 
@@ -44,6 +46,36 @@ class CupyEngine:
             function.max_dynamic_shared_size_bytes = shared
         values = call.packed(index, lambda array, is_constant: array.data.ptr)
         function(grid, (block,), tuple(values), shared_mem=shared)
+
+    def record(self, step):
+        """Return the result of `step()`, and a function that does all its launches once.
+
+        In between nothing is launched. What the step allocates comes from a pool that nobody else
+        takes from, so that its memory is the same in each replay.
+        """
+        import cupy
+
+        trouble = cupy.cuda.runtime.CUDARuntimeError
+        pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+        cupy.cuda.get_current_stream().synchronize()
+        with stream, cupy.cuda.using_allocator(pool.malloc):
+            stream.begin_capture()
+            try:
+                result = step()
+                graph = stream.end_capture()
+            except BaseException as error:
+                if stream.is_capturing():
+                    with contextlib.suppress(trouble):  # it says again that something is wrong
+                        stream.end_capture()
+                if isinstance(error, trouble):
+                    raise RuntimeError(f"{UNRECORDED}: {error}") from error
+                raise
+        return result, partial(_replay, graph, pool)
+
+
+def _replay(graph, pool):
+    """Launch a graph on the current stream; the pool holds its memory."""
+    graph.launch()
 
 
 @cache

@@ -15,8 +15,10 @@ struct SgdOptions {
   int has_momentum, nesterov;
 };
 
-// One row of blocks for each array.
-extern "C" __global__ void sgd(SgdArrays arrays, SgdOptions options) {
+// One row of blocks for each array. A recorded launch finds its learning rate in memory.
+extern "C" __global__ void sgd(SgdArrays arrays, SgdOptions options,
+                               const double* __restrict__ changing) {
+  const Real lr = changing ? changing[0] : options.lr;
   Real* w = arrays.w[blockIdx.y];
   const Real* dw = arrays.dw[blockIdx.y];
   Real* velocity = arrays.velocity[blockIdx.y];
@@ -27,7 +29,7 @@ extern "C" __global__ void sgd(SgdArrays arrays, SgdOptions options) {
       velocity[i] = options.momentum * velocity[i] + options.share * step;
       step = options.nesterov ? step + options.momentum * velocity[i] : velocity[i];
     }
-    w[i] -= options.lr * step;
+    w[i] -= lr * step;
   }
 }
 
@@ -43,15 +45,20 @@ struct AdamOptions {
   Real shrink, weight_decay, share1, share2, rate, scale, eps;
 };
 
-extern "C" __global__ void adam(AdamArrays arrays, AdamOptions options) {
+// A recorded launch finds in memory what follows from the learning rate and the count of steps.
+extern "C" __global__ void adam(AdamArrays arrays, AdamOptions options,
+                                const double* __restrict__ changing) {
+  const Real shrink = changing ? changing[0] : options.shrink;
+  const Real rate = changing ? changing[1] : options.rate;
+  const Real scale = changing ? changing[2] : options.scale;
   Real* w = arrays.w[blockIdx.y];
   const Real* dw = arrays.dw[blockIdx.y];
   Real *m = arrays.m[blockIdx.y], *v = arrays.v[blockIdx.y];
   FOR_EACH(i, arrays.size[blockIdx.y]) {
-    const Real x = options.shrink * w[i];
+    const Real x = shrink * w[i];
     const Real grad = options.weight_decay != 0 ? dw[i] + options.weight_decay * x : dw[i];
     m[i] += options.share1 * (grad - m[i]);
     v[i] += options.share2 * (grad * grad - v[i]);
-    w[i] = x - options.rate * m[i] / (sqrt(v[i]) * options.scale + options.eps);
+    w[i] = x - rate * m[i] / (sqrt(v[i]) * scale + options.eps);
   }
 }

@@ -3,6 +3,7 @@
 import math
 
 from .. import reference
+from ..recording import derived, parted
 from .launch import BLOCK, Launcher, alike, contiguous
 
 _launch = Launcher("optim.cu")
@@ -15,13 +16,14 @@ def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov
     kept = velocity is not None
     lists = dict(w=w, dw=dw, **(dict(velocity=velocity) if kept else {}))
     taken, others = _split(lists)
+    number, changing = parted(derived(lambda lr: (float(lr),), lr), (0.0,))
     options = dict(
-        lr=lr, momentum=momentum, share=1 - dampening, weight_decay=weight_decay,
+        lr=number[0], momentum=momentum, share=1 - dampening, weight_decay=weight_decay,
         has_momentum=int(kept), nesterov=int(nesterov),
     )  # fmt: skip
     for arrays in _in_launches(taken):
         arrays.setdefault("velocity", [])
-        _launch("sgd", arrays, options, grid=_grid(arrays))
+        _launch("sgd", arrays, options, changing, grid=_grid(arrays))
     if others["w"]:
         same = dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
         reference.sgd_step(
@@ -32,17 +34,22 @@ def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov
 def adam_step(w, dw, m, v, *, step, lr, beta1, beta2, eps, weight_decay, decoupled):
     """Move each w by the ratio of mean and root mean square, as the reference does."""
     taken, others = _split(dict(w=w, dw=dw, m=m, v=v))
+
+    def of_step(step, lr):
+        """Return shrink, rate and scale."""
+        rate, scale = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+        return 1 - lr * weight_decay if decoupled else 1.0, rate, scale
+
+    numbers, changing = parted(derived(of_step, step, lr), (0.0, 0.0, 0.0))
     options = dict(
-        shrink=1 - lr * weight_decay if decoupled else 1.0,
+        **dict(zip(("shrink", "rate", "scale"), numbers, strict=True)),
         weight_decay=0.0 if decoupled else weight_decay,
         share1=1 - beta1,
         share2=1 - beta2,
-        rate=lr / (1 - beta1**step),
-        scale=1 / math.sqrt(1 - beta2**step),
         eps=eps,
     )
     for arrays in _in_launches(taken):
-        _launch("adam", arrays, options, grid=_grid(arrays))
+        _launch("adam", arrays, options, changing, grid=_grid(arrays))
     if others["w"]:
         same = dict(step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
         reference.adam_step(**others, **same, weight_decay=weight_decay, decoupled=decoupled)

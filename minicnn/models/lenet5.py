@@ -127,11 +127,10 @@ class PartialConv2d(nn.Module):
         self.weight = nn.Parameter(init.uniform(shape, 2.4 / per_kernel, rng=rng))
         self.bias = nn.Parameter(init.uniform(fan_in.shape, 2.4 / fan_in, rng=rng))
         # For each pair of maps the kernel that connects it, or the kernel of zeros after the last.
-        self.kernel_of = np.full(
-            (len(connections), 1 + max(map(max, connections))), len(per_kernel)
-        )
+        kernel_of = np.full((len(connections), 1 + max(map(max, connections))), len(per_kernel))
         pairs = [(o, i) for o, inputs in enumerate(connections) for i in inputs]
-        self.kernel_of[tuple(np.transpose(pairs))] = np.arange(len(pairs))
+        kernel_of[tuple(np.transpose(pairs))] = np.arange(len(pairs))
+        self.kernel_of = nn.Buffer(kernel_of)
 
     def forward(self, x):
         kernels = ops.pad(self.weight, ((0, 1), (0, 0), (0, 0)))
@@ -207,9 +206,10 @@ def map_loss(logits, labels, *, j: float = 1.0) -> Tensor:
     """
     classes = logits.shape[1]
     # Otherwise the index of the rubbish class would pass for a label.
-    if labels.size and int(labels.max()) >= classes:
+    lowest, highest = arguments.extremes(labels)
+    if highest >= classes:
         raise ValueError(
-            f"map_loss: labels run from {int(labels.min())} to {int(labels.max())}; "
+            f"map_loss: labels run from {lowest} to {highest}; "
             f"{classes} classes are 0 to {classes - 1}"
         )
     rubbish = np.full_like(logits.data, -j, shape=(len(logits), 1))

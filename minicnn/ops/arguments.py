@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minicnn import kernels
 from minicnn.autograd import Tensor
 from minicnn.kernels import geometry
 
@@ -20,6 +21,16 @@ def floats(operation, **arrays):
         found = ", ".join(f"{name} is {dtype}" for name, dtype in dtypes.items())
         raise TypeError(f"{operation}: {found}; all must be float32 or all float64")
     return tuple(tensors.values())
+
+
+def extremes(target):
+    """Return the smallest and the largest number of a target.
+
+    0 twice, if there are none, or if they are not there yet, as in a recording.
+    """
+    if not target.size or kernels.is_recording():
+        return 0, 0
+    return target.min(), target.max()
 
 
 def axes(operation, x, *names):

@@ -103,4 +103,6 @@ def _drop(operation, drop, x, p, training, rng):
 
 
 def _seed(rng):
-    return int(generator(rng).integers(2**63))
+    """Return the seed of a mask; a recorded step draws one for each replay."""
+    source = generator(rng)
+    return kernels.changing(lambda: int(source.integers(2**63)))

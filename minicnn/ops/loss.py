@@ -54,9 +54,10 @@ def cross_entropy(
                 f"cross_entropy: class indices have shape {target.shape}; logits {logits.shape} "
                 f"take {(n, *rest)}"
             )
-        if target.size and not ((low := int(target.min())) >= 0 and int(target.max()) < c):
+        lowest, highest = arguments.extremes(target)
+        if lowest < 0 or highest >= c:
             raise ValueError(
-                f"cross_entropy: labels run from {low} to {int(target.max())}; "
+                f"cross_entropy: labels run from {lowest} to {highest}; "
                 f"{c} classes are 0 to {c - 1}"
             )
     elif target.shape != logits.shape:
@@ -101,10 +102,9 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     (logits,) = arguments.floats(name, logits=logits)
     target = _same_shape(name, "logits", logits, target)
-    if target.size and not (target.min() >= 0 and target.max() <= 1):
-        raise ValueError(
-            f"{name}: targets run from {target.min()} to {target.max()}; they lie in [0, 1]"
-        )
+    lowest, highest = arguments.extremes(target)
+    if not (lowest >= 0 and highest <= 1):
+        raise ValueError(f"{name}: targets run from {lowest} to {highest}; they lie in [0, 1]")
     weights = dict(
         weight=_broadcastable(name, "weight", weight, logits),
         positive_weight=_broadcastable(name, "pos_weight", pos_weight, logits),

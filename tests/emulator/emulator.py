@@ -14,11 +14,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from minicnn.kernels.cuda.source import FOLDER
+
+from tests.emulator import tapes
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "emulator"
@@ -76,11 +78,17 @@ class Emulator:
         """Return an array of NaN, or of -1 for whole numbers."""
         array = np.empty(shape, dtype)
         array.reshape(-1).view(np.uint8)[...] = 0xFF
-        return array
+        return array.view(tapes.Taped)
 
     def cublas(self):
-        """Return the cuBLAS that was given, if any."""
-        return self._cublas and self._cublas.library()
+        """Return the cuBLAS that was given, if any; as CuPy's, it is not there in a recording."""
+        return self._cublas and tapes.current() is None and self._cublas.library()
+
+    def record(self, step):
+        """Return the result of `step()`, and a function that does what it does to arrays."""
+        with tapes.recording() as tape:
+            result = step()
+        return result, partial(tapes.play, tape)
 
     def run(self, call, index, grid, block, shared):
         """Run a kernel to its end.
@@ -90,6 +98,9 @@ class Emulator:
         EmulatorError
             If it diverges, hangs, or writes where it must not.
         """
+        if (tape := tapes.current()) is not None:
+            tape.append(partial(self.run, call, index, grid, block, shared))
+            return
         library = _library(call.source, call.real, index)
         guarded = {}
 

@@ -1,0 +1,178 @@
+"""Steps recorded as CUDA graphs have the same bits, though Python stands still in between."""
+
+import numpy as np
+import pytest
+from minicnn.kernels.cuda import launch
+from minicnn.kernels.cuda.graph import ByShape, Graph
+
+import minicnn as mc
+from minicnn import kernels, nn, ops, optim
+from minicnn.data import ArrayDataset, DataLoader
+from minicnn.models.lenet5 import map_loss
+from tests.emulator.emulator import Emulator
+from tests.emulator.tapes import Taped
+from tests.models.entries import every_entry
+
+
+class Small(nn.Network):
+    """A convolution, batch norm, dropout of elements and channels, noise, and a dense layer."""
+
+    input_shape = (2, 8, 8)
+    chance = 0.4
+
+    def __init__(self):
+        self.conv = nn.Conv2d(2, 4, 3, padding=1, rng=0)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop, self.spatial = nn.Dropout(self.chance, rng=1), nn.Dropout2d(self.chance)
+        self.noise = nn.GaussianNoise(self.chance)
+        self.dense = nn.Linear(64, 3, rng=2)
+
+    def forward(self, x):
+        x = ops.max_pool2d(ops.relu(self.norm(self.conv(self.noise(x)))), 2)
+        return self.dense(self.drop(self.spatial(x)).reshape(len(x), -1))
+
+
+def on_the_device(model):
+    """Make the arrays of a model those of the emulated device."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.view(Taped)
+    return model
+
+
+def train(optimizer=None, *, cuda_graph, loss=ops.cross_entropy, samples=22, **options):
+    """Train for three epochs, of two whole batches and a smaller one; return what came out."""
+    mc.manual_seed(3)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((samples, 2, 8, 8)).astype(np.float32)
+    data = DataLoader(ArrayDataset(x, rng.integers(0, 3, samples)), 8, shuffle=True, rng=0)
+    model = on_the_device(Small())
+    optimizer = (optimizer or (lambda p: optim.Adam(p, lr=1e-2)))(model.parameters())
+    options = dict(epochs=3, schedule=optim.cosine_decay(3)) | options
+    history = mc.fit(model, data, loss, optimizer, progress=False, cuda_graph=cuda_graph, **options)
+    losses = [record["train_loss"] for record in history]
+    arrays = {name: np.array(x) for name, x in model.state_dict().items()}
+    return losses, arrays, optimizer.state_dict()
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, lr=0.05),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.1, weight_decay=1e-3),
+    "adam": lambda p: optim.Adam(p, lr=1e-2),
+    "adamw": lambda p: optim.AdamW(p, lr=1e-2, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_recorded_training_has_the_same_bits(emulate, name):
+    emulate()
+    plain = train(OPTIMIZERS[name], cuda_graph=False)
+    recorded = train(OPTIMIZERS[name], cuda_graph=True)
+    assert recorded[0] == plain[0]
+    for one, other in zip(recorded[1:], plain[1:], strict=True):
+        assert one.keys() == other.keys()
+        for key, value in other.items():
+            assert np.array_equal(one[key], value), key
+
+
+def test_gradients_are_clipped_in_a_recording(emulate):
+    emulate()
+    plain, recorded, free = (
+        train(cuda_graph=graph, max_grad_norm=norm, optimizer=OPTIMIZERS["sgd"])[1]
+        for graph, norm in ((False, 0.05), (True, 0.05), (True, None))
+    )
+    assert all(np.array_equal(recorded[key], plain[key]) for key in plain)
+    assert not np.array_equal(recorded["conv.weight"], free["conv.weight"])
+
+
+def test_python_runs_twice_for_each_shape(emulate):
+    emulate()
+    shapes = []
+
+    def loss(logits, target):
+        shapes.append(len(logits))
+        return ops.cross_entropy(logits, target)
+
+    train(cuda_graph=True, loss=loss)
+    assert sorted(shapes) == [6, 6, 8, 8]
+
+
+@pytest.mark.parametrize("changes", ["seeds", "learning rate"])
+def test_a_number_that_stands_still_makes_a_difference(changes, emulate, monkeypatch):
+    emulate()
+    if changes == "seeds":
+        options = dict(optimizer=OPTIMIZERS["sgd"], schedule=None)
+    else:
+        monkeypatch.setattr(Small, "chance", 0)
+        options = dict(optimizer=OPTIMIZERS["adam"])
+    plain = train(cuda_graph=False, **options)[1]
+    monkeypatch.setattr(kernels, "changing", lambda compute: compute())
+    frozen = train(cuda_graph=True, **options)[1]
+    assert not np.array_equal(frozen["conv.weight"], plain["conv.weight"])
+
+
+class Idle(Emulator):
+    """Runs nothing: what is computed has any content."""
+
+    def run(self, *call):
+        pass
+
+
+@every_entry
+def test_no_network_looks_at_a_number_in_its_step(entry, undrawn):
+    model = on_the_device(entry.build())
+    optimizer = optim.AdamW(model.parameters())
+
+    def step(x, target):
+        value = entry.loss(model(mc.Tensor(x)), target)
+        value.backward()
+        optimizer.step()
+        return value.data
+
+    x = entry.x(model)
+    output = model.eval()(mc.Tensor(x))
+    outputs = (output[0] if isinstance(output, tuple) else output).shape
+    model.train()
+    target = np.asarray(entry.target(outputs))
+    with launch.use(Idle()), kernels.use(kernels.cuda):
+        assert Graph(step, (x, target))(x, target).shape == ()
+    assert all(p.grad.shape == p.shape for p in model.parameters() if p.grad is not None)
+
+
+def test_to_look_at_a_number_in_a_recording_is_an_error(emulate):
+    emulate()
+
+    def loss(logits, target):
+        value = ops.cross_entropy(logits, target)
+        return value * 2 if float(value) > 0 else value
+
+    with pytest.raises(RuntimeError, match="the step cannot be recorded, it may look at numbers"):
+        train(cuda_graph=True, loss=loss)
+
+
+def test_a_wrong_label_in_a_recorded_step_is_a_loss_that_is_not_finite(emulate):
+    emulate()
+    x, right, wrong = np.ones((2, 3), np.float32).view(Taped), [0, 2], [0, 3]
+    step = ByShape(lambda x, labels: ops.cross_entropy(mc.Tensor(x), labels).data)
+    labels = np.array(right).view(Taped)
+    assert [float(step(x, labels)) for _ in range(3)] == pytest.approx([np.log(3)] * 3)
+    labels[...] = wrong
+    assert np.isnan(float(step(x, labels)))
+
+
+def test_a_model_on_the_cpu_has_no_graph():
+    with pytest.raises(ValueError, match="cuda_graph takes a model on a GPU"):
+        mc.fit(Small(), [], ops.cross_entropy, None, epochs=1, cuda_graph=True)
+
+
+def test_lenet_5_of_the_paper_learns_the_same_in_a_recording(emulate):
+    emulate("reverse")
+    rng = np.random.default_rng(0)
+    batch = rng.standard_normal((3, 1, 32, 32)).astype(np.float32), np.array([1, 0, 9])
+
+    def weights(cuda_graph):
+        model = on_the_device(mc.models.lenet5(rng=0))
+        adam = optim.Adam(model.parameters(), lr=1e-3)
+        mc.fit(model, [batch], map_loss, adam, epochs=4, progress=False, cuda_graph=cuda_graph)
+        return [np.array(x) for x in model.state_dict().values()]
+
+    assert all(map(np.array_equal, weights(True), weights(False)))
