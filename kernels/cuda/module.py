@@ -55,7 +55,6 @@ class CupyEngine:
         """
         import cupy
 
-        trouble = cupy.cuda.runtime.CUDARuntimeError
         pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
         cupy.cuda.get_current_stream().synchronize()
         with stream, cupy.cuda.using_allocator(pool.malloc):
@@ -63,13 +62,12 @@ class CupyEngine:
             try:
                 result = step()
                 graph = stream.end_capture()
-            except BaseException as error:
+            except RuntimeError as error:  # CUDA's, and CuPy's of what it does not record
+                raise RuntimeError(f"{UNRECORDED}: {error}") from error
+            finally:
                 if stream.is_capturing():
-                    with contextlib.suppress(trouble):  # it says again that something is wrong
+                    with contextlib.suppress(RuntimeError):  # it complains once more
                         stream.end_capture()
-                if isinstance(error, trouble):
-                    raise RuntimeError(f"{UNRECORDED}: {error}") from error
-                raise
         return result, partial(_replay, graph, pool)
 
 

@@ -1,8 +1,12 @@
 """Steps recorded as CUDA graphs have the same bits, though Python stands still in between."""
 
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from minicnn.kernels.cuda import launch
+from minicnn.kernels.cuda import launch, module
 from minicnn.kernels.cuda.graph import ByShape, Graph
 
 import minicnn as mc
@@ -157,6 +161,88 @@ def test_a_wrong_label_in_a_recorded_step_is_a_loss_that_is_not_finite(emulate):
     assert [float(step(x, labels)) for _ in range(3)] == pytest.approx([np.log(3)] * 3)
     labels[...] = wrong
     assert np.isnan(float(step(x, labels)))
+
+
+class Stream:
+    """What is asked of CuPy's streams, and a note of it."""
+
+    def __init__(self, notes, complaint=None):
+        self.notes, self.complaint, self.capturing = notes, complaint, False
+
+    def __enter__(self):
+        self.notes.append("enter")
+
+    def __exit__(self, *error):
+        self.notes.append("leave")
+
+    def synchronize(self):
+        self.notes.append("synchronize")
+
+    def begin_capture(self):
+        self.notes.append("begin")
+        self.capturing = True
+
+    def is_capturing(self):
+        return self.capturing
+
+    def end_capture(self):
+        self.notes.append("end")
+        self.capturing = False
+        if self.complaint:
+            raise RuntimeError(self.complaint)
+        return SimpleNamespace(launch=lambda: self.notes.append("launch"))
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """Return a function that puts a CuPy in place, which only notes what it is asked."""
+
+    def put(complaint=None):
+        notes = []
+
+        @contextmanager
+        def using_allocator(allocator):
+            notes.append(allocator)
+            yield
+            notes.append("usual memory")
+
+        stream = Stream(notes, complaint)
+        cuda = SimpleNamespace(
+            MemoryPool=lambda: SimpleNamespace(malloc="own memory"),
+            Stream=lambda non_blocking: stream,
+            get_current_stream=lambda: stream,
+            using_allocator=using_allocator,
+        )
+        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+        return notes
+
+    return put
+
+
+def test_cupy_records_on_a_stream_and_in_memory_of_its_own(cupy):
+    notes = cupy()
+    result, replay = module.CupyEngine().record(lambda: notes.append("step") or "result")
+    before, after = (
+        ["synchronize", "enter", "own memory", "begin"],
+        ["end", "usual memory", "leave"],
+    )
+    assert (result, notes) == ("result", [*before, "step", *after])
+    replay()
+    replay()
+    assert notes[-2:] == ["launch", "launch"]
+
+
+@pytest.mark.parametrize("complaint", [None, "the capture is not valid"])
+def test_a_recording_that_fails_leaves_the_stream_as_it_was(cupy, complaint):
+    def step():
+        if not complaint:
+            raise NotImplementedError("cuBLAS is not recorded")
+
+    notes = cupy(complaint)
+    with pytest.raises(RuntimeError, match=f"cannot be recorded.*: {complaint or 'cuBLAS is not'}"):
+        module.CupyEngine().record(step)
+    assert notes.count("end") == 1
+    assert notes[-1] == "leave"
 
 
 def test_a_model_on_the_cpu_has_no_graph():

@@ -93,7 +93,7 @@ def test_structs_must_be_complete_and_their_arrays_must_fit(checker):
         launch.Launcher("activation.cu")("softmax", x, x, rows, threads=1)
     arrays = dict.fromkeys(("w", "dw", "m", "v"), [x] * 25) | dict(size=[4] * 25)
     with pytest.raises(TypeError, match="argument w: 25 entries where 24 fit"):
-        launch.Launcher("optim.cu")("adam", arrays, {}, grid=(1, 25))
+        launch.Launcher("optim.cu")("adam", arrays, {}, None, grid=(1, 25))
 
 
 def test_numbers_of_numpy_are_numbers(checker):
