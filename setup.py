@@ -37,7 +37,7 @@ setup(
         "numba>=0.61",
         "scipy>=1.14",
         "threadpoolctl>=3.5",
-        "tqdm>=4.66",
+        "tqdm>=4.66.1",
         "safetensors>=0.5",
     ],
     extras_require={
