@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,11 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.
 
     Whatever happens, `path` holds its old content or all of the new.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written: the disk is full, or the folder may not be written to.
     """
     path = Path(path)
     # Not named after the process: threads, or containers, may write one file at once.
@@ -32,8 +38,70 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise _said(error, path) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _said(error, path):
+    """Return an error of writing with its file, which the system leaves out, and the free room."""
+    kept = "the file is as it was before" if path.exists() else "there is no such file yet"
+    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+    reason = f"{error.strerror or error}; {free:,} bytes are free on that disk; {kept}"
+    return OSError(error.errno, reason, str(path))
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike) -> Iterator[None]:
+    """Keep others from a folder, made if it is missing, until the block ends.
+
+    Only those that ask for it too are kept away. However this process ends, the system lets go of
+    the folder. Where there are no such locks, as on Windows and on some file systems, nobody is
+    kept away.
+
+    Raises
+    ------
+    BlockingIOError
+        If the folder is held already, by whatever process or thread.
+    OSError
+        If the folder may not be written to.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.name == "nt":
+        yield
+        return
+    path = folder / ".held"
+    descriptor = _locked(path)
+    try:
+        with contextlib.suppress(OSError):  # it is for messages only, and the disk may be full
+            os.pwrite(descriptor, f"{os.getpid():<20}".encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path):
+    """Return a descriptor of a file that nobody else has locked."""
+    import fcntl  # Windows has none
+
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            reason = f"another run, of process {holder}, is writing to this folder"
+            raise BlockingIOError(error.errno, reason, str(path.parent)) from None
+        except OSError:  # this file system has no locks
+            return descriptor
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)  # whoever held it has removed it meanwhile
 
 
 def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:

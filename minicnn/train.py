@@ -21,7 +21,7 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.autograd import Tensor, no_grad
-from minicnn.checkpoint import load, save, written_whole
+from minicnn.checkpoint import held, load, save, written_whole
 from minicnn.nn.module import Buffer, Module
 from minicnn.optim import Optimizer, Schedule, clip_grad_norm
 from minicnn.rng import generator
@@ -127,6 +127,11 @@ def fit(
     FileExistsError
         If `checkpoint` already holds a run, or foreign files of the same names, and `resume` is
         False.
+    BlockingIOError
+        If another run is writing to `checkpoint`.
+    OSError
+        If `checkpoint` cannot be written: the disk is full, or it may not be written to. What was
+        written before is unharmed, and can be resumed.
     FloatingPointError
         If a loss is not finite, with epoch and step, or a weight after an epoch. Checkpoints of
         earlier epochs are untouched.
@@ -138,10 +143,12 @@ def fit(
     call = model if call is None else call
     run = _Run(model, optimizer, train, valid, monitor, mode, call)
     history: list[Record] = []
-    if folder is not None:
-        history = _begin(folder, resume, run)
     best_weights: dict[str, Any] = {}
-    with _progress_bar(train, epochs, len(history), progress) as bar:
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(held(folder))
+            history = _begin(folder, resume, run)
+        bar = stack.enter_context(_progress_bar(train, epochs, len(history), progress))
         while len(history) < epochs and not _exhausted(run.scores(history), patience):
             started = time.perf_counter()
             bar.set_description(f"epoch {len(history) + 1}/{epochs}")
@@ -162,8 +169,8 @@ def fit(
                 _keep(folder, is_best, run, history)
             elif is_best:
                 best_weights = {name: array.copy() for name, array in model.state_dict().items()}
-    if folder is not None and min(run.scores(history), default=math.inf) < math.inf:
-        best_weights = load(folder / "best.safetensors")
+        if folder is not None and min(run.scores(history), default=math.inf) < math.inf:
+            best_weights = load(folder / "best.safetensors")
     if best_weights:
         model.load_state_dict(best_weights)
     model.eval()
@@ -382,6 +389,8 @@ _FILES = ("last.safetensors", "best.safetensors", "log.jsonl")
 
 def _begin(folder, resume, run):
     """Return the history of the run in this folder, restored if asked for, or an empty one."""
+    for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
+        debris.unlink()  # of a process that was killed while it wrote: the folder is ours alone
     present = [name for name in _FILES if (folder / name).exists()]
     state = load(folder / _FILES[0]) if _FILES[0] in present else {}
     if not present or (not resume and state.get("history") == [] and "settings" in state):
@@ -394,8 +403,6 @@ def _begin(folder, resume, run):
             "with that run, or another folder"
         )
     _restore(folder, state, run)
-    for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
-        debris.unlink()  # of a process that was killed while it wrote
     _write_log(folder, state["history"])
     return state["history"]
 
