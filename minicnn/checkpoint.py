@@ -124,6 +124,11 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
     """
     from safetensors.numpy import save as as_bytes
 
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"save: the state is a {type(state).__name__}; it takes a path, then names and arrays: "
+            "save(path, model.state_dict())"
+        )
     arrays, values = {}, {}
     for name, value in state.items():
         value = value.data if isinstance(value, Tensor) else value
@@ -178,7 +183,8 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"load: there is no file {os.fspath(path)!r}")
+        folder = ", it is a folder" if Path(path).is_dir() else ""
+        raise FileNotFoundError(f"load: there is no file {os.fspath(path)!r}{folder}")
     try:
         with safe_open(path, framework="numpy") as file:
             values = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
@@ -188,5 +194,27 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         size = Path(path).stat().st_size
         raise ValueError(
             f"load: {os.fspath(path)!r} ({size} bytes) is no whole safetensors file "
-            f"that NumPy can hold: {error}"
+            f"that NumPy can hold: {_taken_for(path) or error}"
         ) from None
+
+
+def _taken_for(path):
+    """Return what a file is that is often given in place of ours, and what reads it."""
+    with open(path, "rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        return "it is an array of NumPy, which np.load reads"
+    if start[:1] == b"\x80":
+        return "it is a pickle, which may run what it likes, so it is not opened"
+    if start[:4] != b"PK\x03\x04":
+        return None
+    import zipfile  # slower to import than a file is to read
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return None
+    if any(name.endswith("data.pkl") for name in names):
+        return "it is a checkpoint of PyTorch, which mc.load_torch reads"
+    return "it is an archive of NumPy, which np.load reads"

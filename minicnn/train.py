@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
+from minicnn import kernels, mistake
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import held, load, save, written_whole
 from minicnn.nn.module import Buffer, Module
@@ -137,7 +137,11 @@ def fit(
         earlier epochs are untouched.
     ValueError
         If the checkpoint does not fit, there are no batches, or an argument is out of range.
+    TypeError
+        If an argument is of another kind, such as a class for a model.
     """
+    _check_kinds(model, train, valid, loss, optimizer, metrics, schedule)
+    _check_folder(checkpoint, resume)
     monitor = _checked_monitor(epochs, valid, metrics, monitor, mode, patience)
     folder = None if checkpoint is None else Path(checkpoint)
     call = model if call is None else call
@@ -217,10 +221,16 @@ def evaluate(
                 outputs.append(output.numpy())
                 targets.append(kernels.to(target, "cpu"))
     if not count:
-        raise ValueError("evaluate: there are no batches")
+        raise ValueError("evaluate: there are no batches; a generator yields its own only once")
     scores = {"loss": total / count}
     for name, metric in (metrics or {}).items():
-        scores[name] = float(metric(np.concatenate(outputs), np.concatenate(targets)))
+        score = metric(np.concatenate(outputs), np.concatenate(targets))
+        if np.size(score) != 1:
+            raise ValueError(
+                f"evaluate: metric {name!r} returns an array of shape {np.shape(score)}; it takes "
+                "one number"
+            )
+        scores[name] = float(score)
     return scores
 
 
@@ -243,7 +253,15 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
     ------
     ValueError
         If there are no samples, or batch_size is below 1.
+    TypeError
+        If there are no arrays, or something else.
     """
+    if not inputs or not all(hasattr(each, "shape") for each in inputs):
+        kinds = ", ".join(type(each).__name__ for each in inputs) or "nothing"
+        raise TypeError(
+            f"predict: inputs are {kinds}; it takes arrays with a batch axis, and evaluate takes "
+            "batches"
+        )
     count = len(inputs[0])
     if not count or batch_size < 1:
         raise ValueError(
@@ -271,6 +289,47 @@ def _evaluating(model):
             module.training = mode
 
 
+def _check_kinds(model, train, valid, loss, optimizer, metrics, schedule):
+    """Raise where an argument of `fit` is another thing; warn where nothing would be trained."""
+    for name, value, kind in (("model", model, Module), ("optimizer", optimizer, Optimizer)):
+        if not isinstance(value, kind):
+            called = f"{value.__name__} itself, not called" if callable(value) else repr(value)
+            raise TypeError(f"fit: {name} is {called:.80}; it takes an object of {kind.__name__}")
+    for name, loader in (("train", train), ("valid", valid)):
+        # What our data sets have, to be asked by a loader.
+        if hasattr(loader, "batch"):
+            raise TypeError(
+                f"fit: {name} is a {type(loader).__name__}, which yields samples; it takes "
+                "batches: DataLoader(dataset, batch_size)"
+            )
+    if metrics is not None and not (
+        isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+    ):
+        raise TypeError(
+            f"fit: metrics is {metrics!r:.80}; it takes a dict of functions, such as "
+            '{"accuracy": accuracy}'
+        )
+    for name, function in (("loss", loss), ("schedule", schedule)):
+        if not (callable(function) or (name, function) == ("schedule", None)):
+            raise TypeError(f"fit: {name} is {function!r:.80}; it takes a function")
+    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(parameter) in stepped for parameter in model.parameters()):
+        mistake.likely(
+            f"fit: none of the {len(stepped)} parameters of the optimizer is one of this model; "
+            "make it from model.parameters()"
+        )
+
+
+def _check_folder(checkpoint, resume):
+    """Raise where there is no folder to go on in."""
+    if resume and checkpoint is None:
+        raise ValueError("fit: resume is True; it takes checkpoint, the folder to go on in")
+    if checkpoint is not None and Path(checkpoint).is_file():
+        raise NotADirectoryError(
+            f"fit: checkpoint is {os.fspath(checkpoint)!r}, which is a file; it takes a folder"
+        )
+
+
 def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):
     """Return the entry to watch, or None; raise if an argument of `fit` is out of range."""
     if mode not in ("min", "max"):
@@ -293,6 +352,11 @@ def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):
     )
     if monitor is not None and monitor not in known:
         raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(sorted(known))}")
+    if mode == "min" and _LARGER_IS_BETTER & set((monitor or "").split("_")):
+        mistake.likely(
+            f"fit: monitor is {monitor!r} and mode 'min', so the epoch where it is smallest counts "
+            "as best; mode 'max' takes the largest"
+        )
     return monitor
 
 
@@ -306,7 +370,7 @@ def _train_epoch(run, loss, schedule, max_grad_norm, history, bar):
         if schedule is not None:
             optimizer.lr_factor = schedule(len(history) + step / steps, monitored)
         inputs, target = _tensors(batch, model)
-        value = loss(run.call(*inputs), target)
+        value = _checked_loss(loss(run.call(*inputs), target))
         number = float(value)
         _check_finite(number, "loss", history, step)
         optimizer.zero_grad()
@@ -337,8 +401,25 @@ def _progress_bar(train, epochs, done, shown):
     )
 
 
+def _checked_loss(value):
+    """Return the loss of a batch; raise if it cannot be trained on."""
+    if not isinstance(value, Tensor) or value.size != 1:
+        found = f"of shape {value.shape}" if hasattr(value, "shape") else repr(value)
+        raise TypeError(
+            f"fit: loss returns a {type(value).__name__} {found:.80}; it takes a Tensor of one "
+            "number, such as ops.cross_entropy returns"
+        )
+    return value
+
+
 def _tensors(batch, model):
     """Return the inputs of a batch as tensors and its target as an array, on the model's device."""
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+        found = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else batch
+        raise TypeError(
+            f"fit and evaluate: a batch is a {found!s:.80}; it takes a tuple of arrays, "
+            "inputs and target"
+        )
     parameter = next(model.parameters(), None)
     on_cpu = parameter is None or isinstance(parameter.data, np.ndarray)
     arrays = [Tensor(part).data for part in batch]
@@ -383,6 +464,9 @@ def _shown(history):
     last = history[-1] if history else {}
     return {name: f"{value:.4f}" for name, value in last.items() if name.startswith("valid_")}
 
+
+# Words in the names of metrics.
+_LARGER_IS_BETTER = {"accuracy", "acc", "precision", "recall", "f1", "auc"}
 
 _FILES = ("last.safetensors", "best.safetensors", "log.jsonl")
 
