@@ -1,7 +1,7 @@
 # Each target makes its own virtual environment; `make run PYTHON=python3.12` chooses another Python.
 PYTHON ?= python3
 
-.PHONY: run gallery test test-slow test-training sanitize bench lint clean
+.PHONY: run gallery test test-slow test-training torture sanitize bench lint clean
 
 run: .venv/examples
 	.venv/bin/python examples/lenet5.py
@@ -17,6 +17,9 @@ test-slow: .venv/test
 
 test-training: .venv/test
 	.venv/bin/python -m pytest -m training
+
+torture: .venv/test
+	.venv/bin/python -m pytest tests/reliability --torture
 
 sanitize: .venv/test
 	.venv/bin/python -m tests.emulator.sanitize

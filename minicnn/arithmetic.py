@@ -71,6 +71,11 @@ def matmul(a, b):
     # A vector is a row on the left and a column on the right; its axis is dropped afterwards.
     rows = a if a.ndim > 1 else a[None, :]
     columns = b if b.ndim > 1 else b[:, None]
+    if rows.shape[-1] != columns.shape[-2]:
+        raise ValueError(
+            f"matmul: {a.shape} @ {b.shape}: the last axis of the first has {rows.shape[-1]}, and "
+            f"the last but one of the second {columns.shape[-2]}; they must be equal"
+        )
     to_rows, to_columns = broadcast_form(rows), broadcast_form(columns)
     a_shape, b_shape = a.shape, b.shape
 

@@ -244,12 +244,14 @@ class Tensor:
         origin = _origin(self)
         if origin is None:
             raise RuntimeError(
-                "backward: nothing that this tensor was computed from requires a gradient"
+                "backward: nothing that this tensor was computed from requires a gradient; inside "
+                "no_grad, and through detach() or numpy(), nothing is recorded"
             )
         if grad is None:
             if self.size != 1:
                 raise ValueError(
-                    f"backward: a tensor of shape {self.shape} needs a gradient of that shape"
+                    f"backward: a tensor of shape {self.shape} needs a gradient of that shape, "
+                    "or make one number of it by mean() or sum()"
                 )
             grad = np.ones_like(self.data)
         elif isinstance(grad, Tensor):
@@ -271,7 +273,17 @@ class Tensor:
         return kernels.to(self.data, "cpu")
 
     def item(self) -> Any:
-        """Return the only element as a Python number."""
+        """Return the only element as a Python number.
+
+        Raises
+        ------
+        ValueError
+            If there are more of them, or none.
+        """
+        if self.data.size != 1:
+            raise ValueError(
+                f"Tensor: one of shape {self.shape} is not one number; mean() or sum() makes one"
+            )
         return self.data.item()
 
     def detach(self) -> Tensor:
@@ -356,6 +368,11 @@ class Tensor:
         return int(self.item())
 
     def __bool__(self):
+        if self.size != 1:
+            raise ValueError(
+                f"Tensor: one of shape {self.shape} is neither true nor false; == and < compare "
+                "each element, and x.numpy().all() or .any() says whether all or any are true"
+            )
         return bool(self.item())
 
     def __repr__(self):
@@ -431,6 +448,17 @@ class Tensor:
         index = tuple(part.data if isinstance(part, Tensor) else part for part in parts)
         return _getitem(self, index=index)
 
+    def __setitem__(self, index, value):
+        raise TypeError(
+            "Tensor: the tape cannot follow values that are assigned; compute a new tensor, by "
+            "x * mask or ops.concatenate, or write to x.data before anything is computed from it"
+        )
+
+    def __getattr__(self, name):
+        # Only asked for what does not exist: it costs nothing elsewhere.
+        instead = f"; {_INSTEAD[name]} does that" if name in _INSTEAD else ""
+        raise AttributeError(f"Tensor: there is no {name!r}{instead}")
+
     def abs(self) -> Tensor:
         """Return the absolute values; the gradient at 0 is 0."""
         return _absolute(self)
@@ -499,6 +527,26 @@ def from_dlpack(x: Any, *, copy: bool | None = None) -> Tensor:
         If x lies on a GPU that CuPy cannot compute on; it says what to install.
     """
     return Tensor(kernels.dlpack.array_of(x, copy=copy))
+
+
+# What users of PyTorch call, and what does the same here.
+_INSTEAD = {
+    "view": "reshape",
+    "flatten": "reshape(len(x), -1) or nn.Flatten",
+    "permute": "transpose",
+    "squeeze": "reshape",
+    "unsqueeze": "reshape, or x[:, None],",
+    "argmax": "x.numpy().argmax",
+    "cpu": 'to("cpu")',
+    "cuda": 'to("cuda")',
+    "float": "astype(np.float32)",
+    "double": "astype(np.float64)",
+    "relu": "ops.relu",
+    "sigmoid": "ops.sigmoid",
+    "softmax": "ops.softmax",
+    "tanh": "ops.tanh",
+    "requires_grad_": "requires_grad = True",
+}
 
 
 def _array(data):

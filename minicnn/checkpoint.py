@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,11 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.
 
     Whatever happens, `path` holds its old content or all of the new.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written: the disk is full, or the folder may not be written to.
     """
     path = Path(path)
     # Not named after the process: threads, or containers, may write one file at once.
@@ -32,8 +38,70 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise _said(error, path) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _said(error, path):
+    """Return an error of writing with its file, which the system leaves out, and the free room."""
+    kept = "the file is as it was before" if path.exists() else "there is no such file yet"
+    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+    reason = f"{error.strerror or error}; {free:,} bytes are free on that disk; {kept}"
+    return OSError(error.errno, reason, str(path))
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike) -> Iterator[None]:
+    """Keep others from a folder, made if it is missing, until the block ends.
+
+    Only those that ask for it too are kept away. However this process ends, the system lets go of
+    the folder. Where there are no such locks, as on Windows and on some file systems, nobody is
+    kept away.
+
+    Raises
+    ------
+    BlockingIOError
+        If the folder is held already, by whatever process or thread.
+    OSError
+        If the folder may not be written to.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.name == "nt":
+        yield
+        return
+    path = folder / ".held"
+    descriptor = _locked(path)
+    try:
+        with contextlib.suppress(OSError):  # it is for messages only, and the disk may be full
+            os.pwrite(descriptor, f"{os.getpid():<20}".encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(path):
+    """Return a descriptor of a file that nobody else has locked."""
+    import fcntl  # Windows has none
+
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            reason = f"another run, of process {holder}, is writing to this folder"
+            raise BlockingIOError(error.errno, reason, str(path.parent)) from None
+        except OSError:  # this file system has no locks
+            return descriptor
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)  # whoever held it has removed it meanwhile
 
 
 def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
@@ -56,6 +124,11 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
     """
     from safetensors.numpy import save as as_bytes
 
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"save: the state is a {type(state).__name__}; it takes a path, then names and arrays: "
+            "save(path, model.state_dict())"
+        )
     arrays, values = {}, {}
     for name, value in state.items():
         value = value.data if isinstance(value, Tensor) else value
@@ -110,7 +183,8 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"load: there is no file {os.fspath(path)!r}")
+        folder = ", it is a folder" if Path(path).is_dir() else ""
+        raise FileNotFoundError(f"load: there is no file {os.fspath(path)!r}{folder}")
     try:
         with safe_open(path, framework="numpy") as file:
             values = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
@@ -120,5 +194,27 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         size = Path(path).stat().st_size
         raise ValueError(
             f"load: {os.fspath(path)!r} ({size} bytes) is no whole safetensors file "
-            f"that NumPy can hold: {error}"
+            f"that NumPy can hold: {_taken_for(path) or error}"
         ) from None
+
+
+def _taken_for(path):
+    """Return what a file is that is often given in place of ours, and what reads it."""
+    with open(path, "rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        return "it is an array of NumPy, which np.load reads"
+    if start[:1] == b"\x80":
+        return "it is a pickle, which may run what it likes, so it is not opened"
+    if start[:4] != b"PK\x03\x04":
+        return None
+    import zipfile  # slower to import than a file is to read
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return None
+    if any(name.endswith("data.pkl") for name in names):
+        return "it is a checkpoint of PyTorch, which mc.load_torch reads"
+    return "it is an archive of NumPy, which np.load reads"

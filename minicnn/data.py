@@ -132,7 +132,9 @@ class DataLoader:
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If a number is out of range, or drop_last leaves no batch.
+    TypeError
+        If the dataset has no length, or no samples by index.
     """
 
     def __init__(
@@ -148,6 +150,11 @@ class DataLoader:
         epoch_size: int | None = None,
         rng: Any = None,
     ):
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(
+                f"DataLoader: the dataset is a {type(dataset).__name__}; it takes what has a "
+                "length, and returns a sample for an index: a list, or ArrayDataset(images, labels)"
+            )
         epoch_size = len(dataset) if epoch_size is None or not len(dataset) else epoch_size
         for name, value, least in (
             ("batch_size", batch_size, 1),
@@ -159,6 +166,11 @@ class DataLoader:
                 raise ValueError(
                     f"DataLoader: {name} is {value!r}; it must be a whole number >= {least}"
                 )
+        if drop_last and 0 < epoch_size < batch_size:
+            raise ValueError(
+                f"DataLoader: drop_last leaves no batch: there are {epoch_size} samples for one of "
+                f"{batch_size}"
+            )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.transform, self.num_workers, self.prefetch = transform, num_workers, prefetch
         self.drop_last, self.epoch_size = drop_last, epoch_size

@@ -9,13 +9,15 @@ every step.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
+from minicnn import kernels, mistake
 from minicnn.autograd import Tensor
 
 Schedule = Callable[[float, Sequence[float]], float]
@@ -45,9 +47,17 @@ class Optimizer:
         name = type(self).__name__
         if isinstance(parameters, Tensor):
             raise TypeError(f"{name}: params is one Tensor; it takes a list of them")
+        if not isinstance(parameters, Iterable):
+            raise TypeError(
+                f"{name}: params is a {type(parameters).__name__}; it takes what a model's "
+                "parameters() returns"
+            )
         groups = list(parameters)
         if not groups:
-            raise ValueError(f"{name}: there are no parameters to optimise")
+            raise ValueError(
+                f"{name}: there are no parameters to optimise; what model.parameters() returns can "
+                "be used once, so call it again or make a list of it"
+            )
         if not isinstance(groups[0], Mapping):
             groups = [{"params": groups}]
         self.lr_factor = 1.0
@@ -59,13 +69,19 @@ class Optimizer:
                 )
             self.param_groups.append({**defaults, **group, "params": list(group["params"])})
         tensors = [p for group in self.param_groups for p in group["params"]]
-        if any(not isinstance(p, Tensor) or p._node is not None for p in tensors):
-            raise TypeError(f"{name}: every parameter must be a Tensor, and no operation's result")
+        for p in tensors:
+            if not isinstance(p, Tensor) or p._node is not None:
+                found = f"a result of {p._node.name}" if isinstance(p, Tensor) else type(p).__name__
+                raise TypeError(
+                    f"{name}: every parameter must be a Tensor, and no operation's result; there "
+                    f"is {found}, and model.parameters() yields what is needed"
+                )
         if len({id(p) for p in tensors}) < len(tensors):
             raise ValueError(f"{name}: a parameter is listed twice; it would be stepped twice")
         self._check_options(self.param_groups)
         self._state: dict[Tensor, dict[str, Any]] = {}
         self._order = tensors
+        self._stepped: weakref.ref | None = None  # the first gradient of the last step
 
     def zero_grad(self) -> None:
         """Drop the gradients of all parameters."""
@@ -74,6 +90,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        self._suspect_gradients()
         for group in self.param_groups:
             active = [p for p in group["params"] if p.grad is not None]
             if active:
@@ -143,13 +160,30 @@ class Optimizer:
     def _step(self, group, lr, parameters):
         raise NotImplementedError
 
+    def _suspect_gradients(self):
+        """Warn where there are no gradients, or still those of the step before."""
+        grad = next((p.grad for p in self._order if p.grad is not None), None)
+        name = type(self).__name__
+        if grad is None:
+            mistake.likely(
+                f"{name}: none of {len(self._order)} parameters has a gradient, so step changes "
+                "nothing; call backward() on a loss of the model that has these parameters"
+            )
+        elif self._stepped is not None and self._stepped() is grad:
+            mistake.likely(
+                f"{name}: step found the gradients of the last step again, with newer ones added "
+                "if there were any; call zero_grad() before each backward()"
+            )
+        # No more than a weak reference: it would keep the memory of a gradient from the next step.
+        self._stepped = None if grad is None else weakref.ref(grad)
+
     def _check_options(self, groups):
         """Raise if an option of a group is out of range."""
         for group in groups:
             for key in ("lr", "momentum", "dampening", "weight_decay", "eps"):
-                if key in group and not group[key] >= 0:
+                if key in group and not (isinstance(group[key], Real) and group[key] >= 0):
                     raise ValueError(
-                        f"{type(self).__name__}: {key} is {group[key]}; it must be 0 or more"
+                        f"{type(self).__name__}: {key} is {group[key]!r}; it must be 0 or more"
                     )
             if len(group.get("betas", (0, 0))) != 2:
                 raise ValueError(f"{type(self).__name__}: betas is {group['betas']}; it takes two")

@@ -68,7 +68,8 @@ def load_torch(path: str | os.PathLike) -> Any:
     import zipfile
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"load_torch: there is no file {os.fspath(path)!r}")
+        folder = ", it is a folder" if Path(path).is_dir() else ""
+        raise FileNotFoundError(f"load_torch: there is no file {os.fspath(path)!r}{folder}")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
@@ -99,7 +100,10 @@ def _demand_zip(start):
             "PyTorch makes it readable"
         )
     if not start.startswith(b"PK\x03\x04"):
-        raise _RefusalError(f"is no zip archive as torch.save writes it: it begins with {start!r}")
+        instead = "; mc.load reads safetensors" if start[8:9] == b"{" else ""
+        raise _RefusalError(
+            f"is no zip archive as torch.save writes it: it begins with {start!r}{instead}"
+        )
 
 
 class _Records:

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
+from minicnn import kernels, mistake
 from minicnn.autograd import Tensor, no_grad
-from minicnn.checkpoint import load, save, written_whole
+from minicnn.checkpoint import held, load, save, written_whole
 from minicnn.nn.module import Buffer, Module
 from minicnn.optim import Optimizer, Schedule, limit_norm
 from minicnn.rng import generator
@@ -153,15 +153,24 @@ def fit(
     FileExistsError
         If `checkpoint` already holds a run, or foreign files of the same names, and `resume` is
         False.
+    BlockingIOError
+        If another run is writing to `checkpoint`.
+    OSError
+        If `checkpoint` cannot be written: the disk is full, or it may not be written to. What was
+        written before is unharmed, and can be resumed.
     FloatingPointError
         If a loss is not finite, with epoch and step, or a weight after an epoch. Checkpoints of
         earlier epochs are untouched.
     ValueError
         If the checkpoint does not fit, there are no batches, an argument is out of range, or
         `cuda_graph` is asked for a model that is not on a GPU.
+    TypeError
+        If an argument is of another kind, such as a class for a model.
     RuntimeError
         If a step cannot be recorded.
     """
+    _check_kinds(model, train, valid, loss, optimizer, metrics, schedule)
+    _check_folder(checkpoint, resume)
     monitor = _checked_monitor(epochs, valid, metrics, monitor, mode, patience)
     if max_grad_norm is not None and not max_grad_norm > 0:
         raise ValueError(f"fit: max_grad_norm is {max_grad_norm}; it must be positive")
@@ -171,10 +180,12 @@ def fit(
     run = _Run(model, optimizer, train, valid, monitor, mode, call, *of_steps)
     recorded = _recorded(run) if cuda_graph else None
     history: list[Record] = []
-    if folder is not None:
-        history = _begin(folder, resume, run)
     best_weights: dict[str, Any] = {}
-    with _progress_bar(train, epochs, len(history), progress) as bar:
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(held(folder))
+            history = _begin(folder, resume, run)
+        bar = stack.enter_context(_progress_bar(train, epochs, len(history), progress))
         while len(history) < epochs and not _exhausted(run.scores(history), patience):
             started = time.perf_counter()
             bar.set_description(f"epoch {len(history) + 1}/{epochs}")
@@ -195,8 +206,8 @@ def fit(
                 _keep(folder, is_best, run, history)
             elif is_best:
                 best_weights = {name: array.copy() for name, array in model.state_dict().items()}
-    if folder is not None and min(run.scores(history), default=math.inf) < math.inf:
-        best_weights = load(folder / "best.safetensors")
+        if folder is not None and min(run.scores(history), default=math.inf) < math.inf:
+            best_weights = load(folder / "best.safetensors")
     if best_weights:
         model.load_state_dict(best_weights)
     model.eval()
@@ -243,10 +254,16 @@ def evaluate(
                 outputs.append(output.numpy())
                 targets.append(kernels.to(target, "cpu"))
     if not count:
-        raise ValueError("evaluate: there are no batches")
+        raise ValueError("evaluate: there are no batches; a generator yields its own only once")
     scores = {"loss": total / count}
     for name, metric in (metrics or {}).items():
-        scores[name] = float(metric(np.concatenate(outputs), np.concatenate(targets)))
+        score = metric(np.concatenate(outputs), np.concatenate(targets))
+        if np.size(score) != 1:
+            raise ValueError(
+                f"evaluate: metric {name!r} returns an array of shape {np.shape(score)}; it takes "
+                "one number"
+            )
+        scores[name] = float(score)
     return scores
 
 
@@ -269,7 +286,15 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
     ------
     ValueError
         If there are no samples, or batch_size is below 1.
+    TypeError
+        If there are no arrays, or something else.
     """
+    if not inputs or not all(hasattr(each, "shape") for each in inputs):
+        kinds = ", ".join(type(each).__name__ for each in inputs) or "nothing"
+        raise TypeError(
+            f"predict: inputs are {kinds}; it takes arrays with a batch axis, and evaluate takes "
+            "batches"
+        )
     count = len(inputs[0])
     if not count or batch_size < 1:
         raise ValueError(
@@ -297,6 +322,47 @@ def _evaluating(model):
             module.training = mode
 
 
+def _check_kinds(model, train, valid, loss, optimizer, metrics, schedule):
+    """Raise where an argument of `fit` is another thing; warn where nothing would be trained."""
+    for name, value, kind in (("model", model, Module), ("optimizer", optimizer, Optimizer)):
+        if not isinstance(value, kind):
+            called = f"{value.__name__} itself, not called" if callable(value) else repr(value)
+            raise TypeError(f"fit: {name} is {called:.80}; it takes an object of {kind.__name__}")
+    for name, loader in (("train", train), ("valid", valid)):
+        # What our data sets have, to be asked by a loader.
+        if hasattr(loader, "batch"):
+            raise TypeError(
+                f"fit: {name} is a {type(loader).__name__}, which yields samples; it takes "
+                "batches: DataLoader(dataset, batch_size)"
+            )
+    if metrics is not None and not (
+        isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+    ):
+        raise TypeError(
+            f"fit: metrics is {metrics!r:.80}; it takes a dict of functions, such as "
+            '{"accuracy": accuracy}'
+        )
+    for name, function in (("loss", loss), ("schedule", schedule)):
+        if not (callable(function) or (name, function) == ("schedule", None)):
+            raise TypeError(f"fit: {name} is {function!r:.80}; it takes a function")
+    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(parameter) in stepped for parameter in model.parameters()):
+        mistake.likely(
+            f"fit: none of the {len(stepped)} parameters of the optimizer is one of this model; "
+            "make it from model.parameters()"
+        )
+
+
+def _check_folder(checkpoint, resume):
+    """Raise where there is no folder to go on in."""
+    if resume and checkpoint is None:
+        raise ValueError("fit: resume is True; it takes checkpoint, the folder to go on in")
+    if checkpoint is not None and Path(checkpoint).is_file():
+        raise NotADirectoryError(
+            f"fit: checkpoint is {os.fspath(checkpoint)!r}, which is a file; it takes a folder"
+        )
+
+
 def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):
     """Return the entry to watch, or None; raise if an argument of `fit` is out of range."""
     if mode not in ("min", "max"):
@@ -319,6 +385,11 @@ def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):
     )
     if monitor is not None and monitor not in known:
         raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(sorted(known))}")
+    if mode == "min" and _LARGER_IS_BETTER & set((monitor or "").split("_")):
+        mistake.likely(
+            f"fit: monitor is {monitor!r} and mode 'min', so the epoch where it is smallest counts "
+            "as best; mode 'max' takes the largest"
+        )
     return monitor
 
 
@@ -341,7 +412,7 @@ def _train_epoch(run, recorded, history, bar):
             run.optimizer.lr_factor = run.schedule(len(history) + step / steps, monitored)
         inputs, target = _tensors(batch, run.model)
         if recorded is None:
-            value = run.loss(run.call(*inputs), target)
+            value = _checked_loss(run.loss(run.call(*inputs), target))
             number = float(value)
             _check_finite(number, "loss", history, step)
             run.descend(value)
@@ -371,8 +442,25 @@ def _progress_bar(train, epochs, done, shown):
     )
 
 
+def _checked_loss(value):
+    """Return the loss of a batch; raise if it cannot be trained on."""
+    if not isinstance(value, Tensor) or value.size != 1:
+        found = f"of shape {value.shape}" if hasattr(value, "shape") else repr(value)
+        raise TypeError(
+            f"fit: loss returns a {type(value).__name__} {found:.80}; it takes a Tensor of one "
+            "number, such as ops.cross_entropy returns"
+        )
+    return value
+
+
 def _tensors(batch, model):
     """Return the inputs of a batch as tensors and its target as an array, on the model's device."""
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+        found = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else batch
+        raise TypeError(
+            f"fit and evaluate: a batch is a {found!s:.80}; it takes a tuple of arrays, "
+            "inputs and target"
+        )
     parameter = next(model.parameters(), None)
     on_cpu = parameter is None or isinstance(parameter.data, np.ndarray)
     arrays = [Tensor(part).data for part in batch]
@@ -418,11 +506,16 @@ def _shown(history):
     return {name: f"{value:.4f}" for name, value in last.items() if name.startswith("valid_")}
 
 
+# Words in the names of metrics.
+_LARGER_IS_BETTER = {"accuracy", "acc", "precision", "recall", "f1", "auc"}
+
 _FILES = ("last.safetensors", "best.safetensors", "log.jsonl")
 
 
 def _begin(folder, resume, run):
     """Return the history of the run in this folder, restored if asked for, or an empty one."""
+    for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
+        debris.unlink()  # of a process that was killed while it wrote: the folder is ours alone
     present = [name for name in _FILES if (folder / name).exists()]
     state = load(folder / _FILES[0]) if _FILES[0] in present else {}
     if not present or (not resume and state.get("history") == [] and "settings" in state):
@@ -435,8 +528,6 @@ def _begin(folder, resume, run):
             "with that run, or another folder"
         )
     _restore(folder, state, run)
-    for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
-        debris.unlink()  # of a process that was killed while it wrote
     _write_log(folder, state["history"])
     return state["history"]
 

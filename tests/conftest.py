@@ -14,6 +14,12 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--torture", action="store_true", help="tests/reliability at its full counts: half an hour"
+    )
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     mc.manual_seed(0)

@@ -16,6 +16,7 @@ floors = [
         "minicnn.rng",
         "minicnn.axes",
         "minicnn.field",
+        "minicnn.mistake",
     },
     {"minicnn.arithmetic"},
     {"minicnn.autograd"},

@@ -195,7 +195,7 @@ def test_sequential_runs_in_order_and_can_be_sliced_and_named():
 
 
 def test_sequential_takes_modules_only():
-    with pytest.raises(TypeError, match="entry 1 is function, not a Module"):
+    with pytest.raises(TypeError, match="entry 1 is the function <lambda>, not a Module"):
         nn.Sequential(nn.ReLU(), lambda x: x)
     with pytest.raises(ValueError, match="'train' is the name of a method"):
         nn.Sequential(OrderedDict(train=nn.ReLU()))

@@ -345,4 +345,9 @@ def _frames(function, activations, bins):
             f"{function}: activations have {activations.shape[-1]} bins and {activations.ndim} "
             f"axes; there are {bins.n_bins} bins in 2 axes"
         )
+    if activations.size and activations.min() < 0:
+        raise ValueError(
+            f"{function}: activations run from {activations.min():.3g} to {activations.max():.3g}; "
+            "probabilities lie in [0, 1]: ops.sigmoid makes them of logits"
+        )
     return activations

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minicnn import axes
+from minicnn import axes, mistake
 from minicnn.audio import sound, spectral
 
 VERSION = 1  # another one whenever the same samples have other features; kept features go by it
@@ -85,7 +85,8 @@ class FrontEnd:
         first = next(iter(getattr(model, "axes", ())), None)
         if type(first) not in _KINDS or not hasattr(model, "input_shape"):
             name = model.__name__ if isinstance(model, type) else type(model).__name__
-            raise TypeError(f"FrontEnd.of: {name} takes no sound")
+            built = "; a model is taken, as calling it returns one" if callable(model) else ""
+            raise TypeError(f"FrontEnd.of: {name} takes no sound{built}")
         return _KINDS[type(first)]._of(model)
 
     @classmethod
@@ -495,6 +496,11 @@ def features(
     elif sample_rate is None:
         raise ValueError("features: samples need a sample_rate")
     else:
+        if 0 < sample_rate < 1000:
+            mistake.likely(
+                f"features: sample_rate is {sample_rate:g} Hz, where no music is left; it takes "
+                "Hz, not kHz"
+            )
         samples = sound.resample(sound.checked(sound_or_path), sample_rate, front_end.sample_rate)
     return front_end(samples)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from minicnn.audio import sound
 from minicnn.audio.datasets import Track
+from minicnn.audio.targets import suspect_notes
 
 # How far labels may reach beyond the sound [s]: frames are padded, and ends rounded up.
 SLACK = 0.1
@@ -228,6 +229,7 @@ def _series(where, lines, times, pitches, task):
             frames.append(time)
             found.append([])
         found[-1] += some
+    suspect_notes(f"load: {where.removesuffix(' line')}", np.concatenate([[0.0], *found]))
     if task == "pitch":
         frequencies = np.array([some[0] if some else 0.0 for some in found], np.float64)
         return np.array(frames, np.float64), frequencies
@@ -240,7 +242,8 @@ def _time(where, line, text, duration, comma):
     if not 0 <= time < math.inf:
         raise ValueError(f"{where} {line}: a time is {text!r}; it must be seconds from 0 on")
     if time > duration + SLACK:
-        raise ValueError(f"{where} {line}: {time:g} s is beyond the end at {duration:.3f} s")
+        unit = "; are they milliseconds?" if time > 100 * duration else ""
+        raise ValueError(f"{where} {line}: {time:g} s is beyond the end at {duration:.3f} s{unit}")
     return time
 
 

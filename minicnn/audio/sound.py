@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import mistake
+
 # What libsndfile reads by the name alone; its raw and text-like formats are left out.
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au",
             ".caf", ".w64", ".rf64")  # fmt: skip
+FAR_BEYOND = 100  # full scales: 40 dB louder than any mix, and 50 dB below that of 16 bits
 
 
 def load(
@@ -77,7 +80,8 @@ def opened(path: Path, function: str) -> Iterator[Any]:
         As `load` does; also if the file turns out to be broken while it is read.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{function}: there is no file {str(path)!r}")
+        folder = ", it is a folder" if path.is_dir() else ""
+        raise FileNotFoundError(f"{function}: there is no file {str(path)!r}{folder}")
     if path.suffix.lower() == ".raw":
         raise ValueError(
             f"{function}: {str(path)!r} is no whole sound file: raw samples do not say their rate "
@@ -181,7 +185,17 @@ def checked(samples) -> np.ndarray:
             f"sample {bad[0]:,} is {samples[bad[0]]}; {bad.size:,} of {samples.size:,} are not "
             "finite"
         )
+    suspect_scale(samples)
     return samples
+
+
+def suspect_scale(samples: np.ndarray) -> None:
+    """Warn where floats are as large as whole numbers of 16 bits."""
+    if samples.size and (samples.max() >= FAR_BEYOND or samples.min() <= -FAR_BEYOND):
+        mistake.likely(
+            f"samples reach {FAR_BEYOND} and more; floats have full scale at 1: divide what was "
+            "whole numbers of 16 bits by 32768"
+        )
 
 
 def needed(module: str, function: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from minicnn.audio.sound import mono, needed, opened
+from minicnn.audio.sound import mono, needed, opened, suspect_scale
 
 BLOCK = 1 << 16  # samples that are read at once: 256 KB per channel
 
@@ -102,6 +102,7 @@ def _checked(blocks, name, declared):
         if bad.size:
             raise ValueError(f"windows: {name}: sample {count + bad[0]:,} is {block[bad[0]]}")
         count += len(block)
+        suspect_scale(block)
         yield np.asarray(block, np.float32)
     if not count:
         raise ValueError(f"windows: {name} holds no samples")

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import mistake
+
 REFERENCE = 10.0  # 0 cents [Hz]
 
 
@@ -171,6 +173,7 @@ def blurred(frequencies, bins: PitchBins, deviation: float = 25.0) -> np.ndarray
     ndarray of float32, shape (n, n_bins)
     """
     frequencies = np.asarray(frequencies, np.float64)
+    suspect_notes("blurred", frequencies)
     cents = to_cents(np.where(frequencies > 0, frequencies, 0))
     distance = bins.cents - cents[:, None]
     return np.exp(-(distance**2) / (2 * deviation**2)).astype(np.float32)
@@ -197,6 +200,8 @@ def salience(frequencies: Sequence[Any], bins: PitchBins, deviation: float = 20.
     steps = np.arange(bins.n_bins) * bins.width
     bump = np.exp(-((steps - steps[:, None]) ** 2) / (2 * deviation**2))  # a row for each bin
     target = np.zeros((len(frequencies), bins.n_bins))
+    if len(frequencies):
+        suspect_notes("salience", np.concatenate([np.ravel(some) for some in frequencies]))
     for i, some in enumerate(frequencies):
         found = np.unique(bins.nearest(np.atleast_1d(np.asarray(some, np.float64))))
         target[i] = bump[found[found >= 0]].sum(axis=0)
@@ -272,6 +277,18 @@ def activity(segments, n_frames: int, frame_rate: float, smoothing: float = 0.02
         first, last = (round(time * frame_rate) for time in (start, stop))
         target[max(first, 0) : max(last, 0)] = 1 - smoothing
     return target
+
+
+def suspect_notes(function: str, frequencies: np.ndarray) -> None:
+    """Warn where what should be Hz looks like MIDI notes: three whole numbers, none above 108."""
+    if not frequencies.size or not 0 < frequencies.max() <= 108:
+        return
+    found = np.unique(frequencies[frequencies > 0])
+    if len(found) > 2 and np.array_equal(found, np.round(found)):
+        mistake.likely(
+            f"{function}: frequencies are whole numbers up to 108, as MIDI notes are; it takes Hz: "
+            "440 * 2 ** ((note - 69) / 12)"
+        )
 
 
 def check_rate(function: str, frame_rate: float) -> None:

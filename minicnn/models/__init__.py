@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 
+from minicnn.mistake import nearest
 from minicnn.nn import Module
 
 _BUILDERS: dict[str, Callable[..., Module]] = {}
@@ -37,5 +38,8 @@ def create(name: str, **options) -> Module:
         If there is no such model.
     """
     if name not in _BUILDERS:
-        raise ValueError(f"create: there is no model {name!r}; there are {', '.join(available())}")
+        there = ", ".join(available())
+        raise ValueError(
+            f"create: there is no model {name!r}{nearest(name, _BUILDERS)}; there are {there}"
+        )
     return _BUILDERS[name](**options)

@@ -1,5 +1,7 @@
 """Layers: what has parameters or a mode. Names, argument order and defaults are PyTorch's."""
 
+from typing import TYPE_CHECKING
+
 from minicnn.nn import init
 from minicnn.nn.activation import (
     ELU,
@@ -98,3 +100,19 @@ __all__ = [
     "fuse",
     "init",
 ]
+
+if not TYPE_CHECKING:  # a type checker knows by itself what does not exist
+    # What PyTorch has here, and where it is in this house.
+    _ELSEWHERE = {
+        "functional": "operations are in minicnn.ops",
+        "CrossEntropyLoss": "losses are functions: ops.cross_entropy(logits, labels)",
+        "BCELoss": "losses are functions: ops.binary_cross_entropy_with_logits(logits, targets)",
+        "BCEWithLogitsLoss": (
+            "losses are functions: ops.binary_cross_entropy_with_logits(logits, targets)"
+        ),
+        "MSELoss": "losses are functions: ops.mse_loss(x, target)",
+    }
+
+    def __getattr__(name):
+        where = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"minicnn.nn: there is no {name!r}{where}", name=name)

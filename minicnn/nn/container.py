@@ -9,6 +9,14 @@ from typing import Any
 from minicnn.nn.module import Module
 
 
+def _said(value):
+    """Return what something is that is no module."""
+    if isinstance(value, type):
+        return f"the class {value.__name__} without ()"
+    name = getattr(value, "__name__", None)
+    return type(value).__name__ if name is None else f"the function {name}"
+
+
 class Sequential(Module):
     """Run modules one after the other.
 
@@ -27,7 +35,8 @@ class Sequential(Module):
         for name, module in named.items():
             if not isinstance(module, Module):
                 raise TypeError(
-                    f"Sequential: entry {name} is {type(module).__name__}, not a Module"
+                    f"Sequential: entry {name} is {_said(module)}, not a Module; it takes modules "
+                    "one by one, such as nn.Sequential(nn.Linear(9, 5), nn.ReLU())"
                 )
             if hasattr(Module, name):
                 raise ValueError(f"Sequential: {name!r} is the name of a method; choose another")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minicnn import ops
-from minicnn.nn.module import Module
+from minicnn.nn.module import Module, suspect_training
 from minicnn.rng import generator
 
 
@@ -29,6 +29,7 @@ class Dropout(Module):
         self.rng = None if rng is None else generator(rng)
 
     def forward(self, x):
+        suspect_training(self)
         return ops.dropout(x, self.p, training=self.training, rng=self.rng)
 
     def extra_repr(self):
@@ -39,6 +40,7 @@ class Dropout1d(Dropout):
     """Set whole channels of (N, C, L) to 0 with probability p, as `ops.spatial_dropout`."""
 
     def forward(self, x):
+        suspect_training(self)
         return ops.spatial_dropout(x, self.p, training=self.training, rng=self.rng)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels
-from minicnn.autograd import Tensor
+from minicnn import kernels, mistake
+from minicnn.autograd import Tensor, is_recording
 
 _interceptor: ContextVar[Callable | None] = ContextVar("interceptor", default=None)
 
@@ -38,6 +38,15 @@ def intercept(interceptor):
         yield
     finally:
         _interceptor.reset(token)
+
+
+def suspect_training(module):
+    """Warn where a layer that behaves differently in training is used to predict."""
+    if module.training and not is_recording():
+        mistake.likely(
+            f"{type(module).__name__}: it is in training mode inside no_grad, where nothing is "
+            "trained; call model.eval() before predictions, or use mc.predict"
+        )
 
 
 class Module:
@@ -127,8 +136,14 @@ class Module:
         ValueError
             If the state does not fit, with every reason at once; nothing was changed then.
         TypeError
-            If a value cannot become an array of numbers; nothing was changed then either.
+            If the state is no mapping, or a value cannot become an array of numbers; nothing was
+            changed then either.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: {type(self).__name__}: the state is a {type(state).__name__}; "
+                "it takes names and arrays, as model.state_dict() or mc.load(path) returns them"
+            )
         own = dict(self._named((Parameter, Buffer), shared=True))
         given = {
             name: value.data if isinstance(value, Tensor) else value
@@ -144,6 +159,7 @@ class Module:
             if name in own and own[name].shape != np.shape(value)
         ]
         if problems:
+            problems += _hints(own, given)
             raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
         converted = {
             name: np.array(given[name], dtype=tensor.dtype, like=tensor.data)
@@ -203,6 +219,16 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _hints(own, given):
+    """Return where the right names are in a state that has others."""
+    ends = {name.partition(".")[2] for name in given}
+    if len(given) == len(ends) and ends == own.keys():
+        first = next(iter(given)).partition(".")[0]
+        return [f'every name begins with "{first}."; leave that out']
+    inner = [name for name, value in given.items() if isinstance(value, Mapping)]
+    return [f"{name!r} is itself a mapping; load state[{name!r}]" for name in inner]
 
 
 def _members(values):

@@ -6,7 +6,7 @@ import numpy as np
 
 from minicnn import ops
 from minicnn.nn import init
-from minicnn.nn.module import Buffer, Module, Parameter
+from minicnn.nn.module import Buffer, Module, Parameter, suspect_training
 from minicnn.ops import arguments
 
 
@@ -36,6 +36,8 @@ class _BatchNorm(Module):
         if x.ndim not in self.ranks:
             takes = " or ".join(f"{rank} axes" for rank in self.ranks)
             raise ValueError(f"{type(self).__name__}: x has shape {x.shape}; it takes {takes}")
+        if self.training and self.running_mean is not None:
+            suspect_training(self)
         y = ops.batch_norm(
             x,
             self.running_mean,

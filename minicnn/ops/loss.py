@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicnn import kernels
+from minicnn import kernels, mistake
 from minicnn.autograd import Tensor, primitive
 from minicnn.ops import arguments
 
@@ -42,6 +42,7 @@ def cross_entropy(
     for label smoothing.
     """
     (logits,) = arguments.floats("cross_entropy", logits=logits)
+    _suspect_probabilities("cross_entropy", logits, "softmax", "sigmoid")
     target = _constant(target)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; it lies in [0, 1]")
@@ -50,9 +51,10 @@ def cross_entropy(
     n, c, *rest = logits.shape
     if target.dtype.kind in "iu":
         if target.shape != (n, *rest):
+            one_hot = "; of one-hot rows, target.argmax(1) is the indices"
             raise ValueError(
                 f"cross_entropy: class indices have shape {target.shape}; logits {logits.shape} "
-                f"take {(n, *rest)}"
+                f"take {(n, *rest)}{one_hot if target.shape == logits.shape else ''}"
             )
         lowest, highest = arguments.extremes(target)
         if lowest < 0 or highest >= c:
@@ -63,7 +65,7 @@ def cross_entropy(
     elif target.shape != logits.shape:
         raise ValueError(
             f"cross_entropy: a target of {target.dtype} {target.shape} is neither class indices "
-            f"{(n, *rest)} nor probabilities {logits.shape}"
+            f"{(n, *rest)} nor probabilities {logits.shape}; indices are of an integer dtype"
         )
     else:
         target = target.astype(logits.dtype, copy=False)
@@ -101,6 +103,7 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     (logits,) = arguments.floats(name, logits=logits)
+    _suspect_probabilities(name, logits, "sigmoid", "softmax")
     target = _same_shape(name, "logits", logits, target)
     lowest, highest = arguments.extremes(target)
     if not (lowest >= 0 and highest <= 1):
@@ -203,6 +206,21 @@ def _huber(x, target, *, delta):
         lambda dy: k.huber_grad(dy, x, target, delta),
         lambda dy: k.huber_grad(dy, target, x, delta),
     )
+
+
+def _suspect_probabilities(operation, logits, *activations):
+    """Warn where the tape says that logits are what an activation returned.
+
+    The values are not looked at: that would take time in every step, and make a GPU wait.
+    """
+    node = logits._node
+    while node is not None and node.name in ("reshape", "transpose", "getitem"):
+        (node,) = node.parents
+    if (name := getattr(node, "name", None)) in activations:
+        mistake.likely(
+            f"{operation}: the logits come from {name}, and the loss has its own {activations[0]}; "
+            f"leave {name} out where the loss is computed"
+        )
 
 
 def _constant(values):

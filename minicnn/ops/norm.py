@@ -71,7 +71,8 @@ def batch_norm(
         return _batch_norm_inference(x, weight, bias, mean=mean, variance=variance, eps=eps)
     if (count := x.size // max(channels, 1)) < 2:
         raise ValueError(
-            f"batch_norm: {count} value per channel has no variance to train on; x is {x.shape}"
+            f"batch_norm: {count} value per channel has no variance to train on; x is {x.shape}; "
+            "train on larger batches, or predict after model.eval()"
         )
     batch: list = []
     y = _batch_norm(x, weight, bias, eps=eps, statistics=batch)

@@ -247,7 +247,7 @@ def test_a_recording_that_fails_leaves_the_stream_as_it_was(cupy, complaint):
 
 def test_a_model_on_the_cpu_has_no_graph():
     with pytest.raises(ValueError, match="cuda_graph takes a model on a GPU"):
-        mc.fit(Small(), [], ops.cross_entropy, None, epochs=1, cuda_graph=True)
+        train(cuda_graph=True)
 
 
 def test_lenet_5_of_the_paper_learns_the_same_in_a_recording(emulate):
