@@ -1,14 +1,11 @@
 """The training loop: epochs, validation, early stopping, log and checkpoints, as one function.
 
-A checkpoint folder holds `last.safetensors` (everything that the next epoch depends on),
-`best.safetensors` (the weights of the best epoch so far) and `log.jsonl` (one record per epoch).
+What a folder of checkpoints holds is told in `run_folder`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import json
 import math
 import os
 import time
@@ -19,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels, mistake
+from minicnn import kernels, mistake, run_folder
 from minicnn.autograd import Tensor, no_grad
-from minicnn.checkpoint import held, load, save, written_whole
+from minicnn.checkpoint import held, load
 from minicnn.nn.module import Buffer, Module
 from minicnn.optim import Optimizer, Schedule, limit_norm
-from minicnn.rng import generator
 
 Record = dict[str, Any]
 
@@ -184,7 +180,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         if folder is not None:
             stack.enter_context(held(folder))
-            history = _begin(folder, resume, run)
+            history = run_folder.begin(folder, resume, run)
         bar = stack.enter_context(_progress_bar(train, epochs, len(history), progress))
         while len(history) < epochs and not _exhausted(run.scores(history), patience):
             started = time.perf_counter()
@@ -203,7 +199,7 @@ def fit(
             *before, score = run.scores(history) or [math.inf]
             is_best = score < min(before, default=math.inf)
             if folder is not None:
-                _keep(folder, is_best, run, history)
+                run_folder.keep(folder, is_best, run, history)
             elif is_best:
                 best_weights = {name: array.copy() for name, array in model.state_dict().items()}
         if folder is not None and min(run.scores(history), default=math.inf) < math.inf:
@@ -508,113 +504,3 @@ def _shown(history):
 
 # Words in the names of metrics.
 _LARGER_IS_BETTER = {"accuracy", "acc", "precision", "recall", "f1", "auc"}
-
-_FILES = ("last.safetensors", "best.safetensors", "log.jsonl")
-
-
-def _begin(folder, resume, run):
-    """Return the history of the run in this folder, restored if asked for, or an empty one."""
-    for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
-        debris.unlink()  # of a process that was killed while it wrote: the folder is ours alone
-    present = [name for name in _FILES if (folder / name).exists()]
-    state = load(folder / _FILES[0]) if _FILES[0] in present else {}
-    if not present or (not resume and state.get("history") == [] and "settings" in state):
-        # A run that is interrupted in its first epoch must begin with the same weights again.
-        _keep(folder, False, run, [])
-        return []
-    if not resume:
-        raise FileExistsError(
-            f"fit: {str(folder)!r} already holds {', '.join(present)}; pass resume=True to go on "
-            "with that run, or another folder"
-        )
-    _restore(folder, state, run)
-    _write_log(folder, state["history"])
-    return state["history"]
-
-
-def _restore(folder, state, run):
-    """Put everything back where the checkpoint has it, or raise and say what does not fit."""
-    where = f"fit: {str(folder / _FILES[0])!r}"
-    wanted = ("history", "settings", "generators", "loaders", "optimizer")
-    if missing := [name for name in wanted if name not in state]:
-        raise ValueError(f"{where} is no checkpoint of fit; it lacks {', '.join(missing)}")
-    for name, value in run.settings().items():
-        if state["settings"][name] != value:
-            raise ValueError(f"{where} has {name} {state['settings'][name]!r}, this run {value!r}")
-    if min(run.scores(state["history"]), default=math.inf) < math.inf:
-        load(folder / "best.safetensors")  # better to learn now than after training
-    generators = _generators(run.model)
-    if generators.keys() != state["generators"].keys():
-        raise ValueError(
-            f"{where} has the random streams {sorted(state['generators'])}, "
-            f"the model {sorted(generators)}"
-        )
-    loaders = zip((run.train, run.valid), state["loaders"], strict=True)
-    parts: list[Any] = [(loader, kept) for loader, kept in loaders if kept is not None]
-    parts.append((run.model, _below("model.", state)))
-    parts.append((run.optimizer, {**_below("optimizer.", state), **state["optimizer"]}))
-    restored = []
-    try:
-        for part, kept in parts:
-            before = copy.deepcopy(part.state_dict())
-            part.load_state_dict(kept)
-            restored.append((part, before))
-    except Exception:
-        for part, before in restored:
-            part.load_state_dict(before)
-        raise
-    for name, source in generators.items():
-        source.bit_generator.state = state["generators"][name]
-
-
-def _keep(folder, is_best, run, history):
-    """Write the checkpoints and the log of the epoch that just ended.
-
-    The best weights first: a run killed in between repeats the epoch and writes the same again.
-    """
-    weights = run.model.state_dict()
-    if is_best:
-        save(folder / "best.safetensors", weights)
-    progress = run.optimizer.state_dict()
-    arrays = {name: value for name, value in progress.items() if hasattr(value, "shape")}
-    loaders = (run.train, run.valid)
-    state: dict[str, Any] = {
-        **{f"model.{name}": array for name, array in weights.items()},
-        **{f"optimizer.{name}": array for name, array in arrays.items()},
-        "optimizer": {name: value for name, value in progress.items() if name not in arrays},
-        "generators": {n: g.bit_generator.state for n, g in _generators(run.model).items()},
-        "loaders": [x.state_dict() if hasattr(x, "state_dict") else None for x in loaders],
-        "settings": run.settings(),
-        "history": history,
-    }
-    save(folder / "last.safetensors", state)
-    _write_log(folder, history)
-
-
-def _write_log(folder, history):
-    """Write one line per epoch: all of them, so that log and checkpoint never disagree."""
-    with written_whole(folder / "log.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(_finite(record)) + "\n" for record in history))
-
-
-def _finite(record):
-    """Return a record with null for what JSON has no number for."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
-    }
-
-
-def _generators(model):
-    """Return every stream of random numbers that training draws from, by name."""
-    drawn = {
-        f"model.{name}.{attribute}": value
-        for name, module in model.named_modules()
-        for attribute, value in vars(module).items()
-        if isinstance(value, np.random.Generator)
-    }
-    return {"default": generator(), **drawn}
-
-
-def _below(prefix, state):
-    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

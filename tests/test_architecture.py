@@ -29,7 +29,7 @@ floors = [
         "minicnn.torch_checkpoint",
         "minicnn.gradient_check",
     },
-    {"minicnn.nn"},
+    {"minicnn.nn", "minicnn.run_folder"},
     {
         "minicnn.train",
         "minicnn.experiment",

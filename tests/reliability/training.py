@@ -52,7 +52,7 @@ def train(folder, *, workers=0, epochs=EPOCHS, seed=0, on_batch=None):
         valid=valid,
         schedule=optim.cosine_decay(EPOCHS),
         checkpoint=folder,
-        resume=True,
+        resume=folder is not None,
         progress=False,
     )
     batches.close()
