@@ -4,7 +4,9 @@
 order, and the parts of a sum one after the other, so results have the same bits each time.
 """
 
-import math
+import itertools
+from math import gcd
+from typing import NamedTuple
 
 from .. import precision
 from .channels import add_pieces
@@ -30,25 +32,60 @@ def convolve(x, w, b, layer, slope):
 
 
 def convolve_back(dy, w, b, layer):
-    """Return the adjoint of a convolution whose windows are one sample apart, plus b or None.
+    """Return the adjoint of a convolution, plus b or None.
 
-    It is a convolution, too: a sample sees the windows that have it, the taps in reverse order.
+    It is a convolution, too, for each phase of the samples: a sample sees the windows that have it,
+    the taps in reverse order, and none is multiplied by the zeros between strides. Each phase is a
+    launch: to tell phases apart in the kernel would take registers from all three passes.
     """
     dx = empty(dy, (layer.n, layer.c, *layer.size))
-    outputs, inputs, taps = layer.o // layer.groups, w.shape[1], math.prod(layer.kernel_size)
-    axes = []
-    for axis in _axes(layer):
-        windows, size = axis["size"], axis["windows"]
-        turned = dict(dilation=-axis["dilation"], before=-axis["before"])
-        axes.append(axis | turned | dict(windows=windows, size=size))
-    product = dict(
-        rows=inputs, columns=layer.n * math.prod(layer.size), inner=outputs * taps,
-        terms=outputs * taps, parts=1,
-        a=_of_filters(layer) | dict(row=taps, period=taps, step=layer.depth),
-        c=_of_images(dx, inputs), slope=1.0,
-    )  # fmt: skip
-    _multiply("convolve", w, dy, b, dx, product, layer.groups, axes)
+    outputs, inputs = layer.o // layer.groups, w.shape[1]
+    filters, images = _of_filters(layer), _of_images(dx, inputs)
+    for vertical, horizontal in itertools.product(*map(phases, _axes(layer))):
+        terms = outputs * vertical.axis["taps"] * horizontal.axis["taps"]
+        pixels = vertical.axis["windows"] * horizontal.axis["windows"]
+        product = dict(
+            rows=inputs, columns=layer.n * pixels, inner=terms, terms=terms, parts=1, slope=1.0,
+            a=_part(filters, vertical.taps, horizontal.taps)
+            | dict(row=filters["plane"], plane=filters["row"]),
+            c=_part(images, vertical.samples, horizontal.samples),
+        )  # fmt: skip
+        axes = vertical.axis, horizontal.axis
+        _multiply("convolve", w, dy, b, dx, product, layer.groups, axes)
     return dx
+
+
+class Phase(NamedTuple):
+    """The samples of an axis that see the same taps, and the convolution that makes them.
+
+    Its windows are these samples, and its samples the windows of the layer.
+    """
+
+    axis: dict[str, int]
+    taps: slice
+    samples: slice
+
+
+def phases(axis):
+    """Return all phases of an axis, of which some may have no taps, and some no samples.
+
+    Tap t of window i has sample i * stride + t * dilation - before. Where the sample is given, tap
+    t + stride / divisor is that of window i - dilation / divisor: taps as far apart are of one
+    phase, whose samples are a stride apart. The `rest` samples behind them are reached by no tap.
+    """
+    stride, dilation = axis["stride"], axis["dilation"]
+    divisor = gcd(stride, dilation)
+    step = stride // divisor
+    found = []
+    for tap, rest in itertools.product(range(step), range(divisor)):
+        window, sample = divmod(tap * dilation - axis["before"] + rest, stride)
+        taps = len(range(tap, axis["taps"], step)) if rest == 0 else 0
+        turned = dict(
+            windows=len(range(sample, axis["size"], stride)), taps=taps, size=axis["windows"],
+            stride=1, dilation=-dilation // divisor, before=window,
+        )  # fmt: skip
+        found.append(Phase(turned, slice(tap, None, step), slice(sample, None, stride)))
+    return found
 
 
 def correlate(dy, x, layer):
@@ -88,13 +125,26 @@ def _axes(layer):
 
 
 def _of_filters(layer):
-    """Return where the filters of a group lie, each in one piece."""
-    outputs = layer.o // layer.groups
-    return dict(group=outputs * layer.depth, row=layer.depth, period=layer.depth, step=0)
+    """Return where the taps of a group's filters lie, which have a channel for each input."""
+    outputs, (height, width) = layer.o // layer.groups, layer.kernel_size
+    return dict(
+        first=0, group=outputs * layer.depth, row=layer.depth, plane=height * width, line=width,
+        sample=1,
+    )  # fmt: skip
 
 
 def _of_images(images, channels):
-    """Return where the channels of a group lie, whose pixels are in one piece for each image."""
-    pixels = math.prod(images.shape[2:])
-    step = images.shape[1] * pixels
-    return dict(group=channels * pixels, row=pixels, period=pixels, step=step)
+    """Return where the pixels of a group's channels lie, which have a plane for each image."""
+    _, of_all, height, width = images.shape
+    pixels = height * width
+    return dict(
+        first=0, group=channels * pixels, row=pixels, plane=of_all * pixels, line=width, sample=1
+    )
+
+
+def _part(matrix, lines, samples):
+    """Return where these lines and samples of a matrix lie."""
+    first = lines.start * matrix["line"] + samples.start * matrix["sample"]
+    return matrix | dict(
+        first=first, line=lines.step * matrix["line"], sample=samples.step * matrix["sample"]
+    )

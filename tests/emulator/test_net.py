@@ -51,6 +51,14 @@ BUGS = {  # the file, the kernel that shows it, the line, and what becomes of it
     "ends before its copies": (
         "conv_direct.cu", "convolve_tf32", "if (next < steps) fetch_step", "fetch_step",
     ),
+    "factors of another step": (
+        "conv_direct.cu", "convolve_strict",
+        "factors[step % 2 * DEPTH + own]", "factors[own]",
+    ),
+    "lines a sample apart": (
+        "conv_direct.cu", "convolve_strict",
+        "column.row * matrix.line", "column.row * matrix.sample",
+    ),
     "factors of the wrong lanes": (
         "conv_direct.cu", "convolve_bfloat16",
         "const int y = k + 2 * t + j % 2 * 8, x", "const int y = k + 2 * t + j % 2 * 4, x",
@@ -108,7 +116,8 @@ def arguments_and_result(kernel):
     product = dict(
         groups=1, parts=1, terms=63, rows=5, columns=400, inner=63, channels=7, slope=1.0,
         vertical=axis, horizontal=axis,
-        a=dict(group=0, row=63, period=63, step=0), c=dict(group=0, row=400, period=400, step=0),
+        a=dict(first=0, group=0, row=63, plane=9, line=3, sample=1),
+        c=dict(first=0, group=0, row=400, plane=2000, line=20, sample=1),
     )  # fmt: skip
     expected = reference.conv2d(image, w, None, **same)
     return (w, image, None, y, product), dict(grid=(4, 1), block=THREADS), y, expected
