@@ -1,15 +1,16 @@
-"""Convolution as the reference does it, windows times filters, but with columns nowhere in memory.
+"""Convolution and its gradients, by whichever algorithm should take the least time for a layer.
 
 A filter of one sample has the image itself for its columns, and goes to the matrix product. Others
-go to `conv_direct`. Sums over images are cut into parts where that makes more blocks, and the parts
-added in their order: gradients have the same bits each time.
+go to `conv_direct` or `conv_fft`, which have the same functions. Sums over images are cut into
+parts where that makes more blocks, and the parts added in their order: gradients have the same bits
+each time.
 """
 
 import math
 from typing import NamedTuple
 
 from ..geometry import output_size
-from . import conv_direct
+from . import conv_direct, conv_fft
 from .channels import add_pieces, sums
 from .launch import contiguous, empty, made_for_reals
 from .product import TILE, multiply, strides
@@ -40,6 +41,11 @@ class Layer(NamedTuple):
     def pixels(self):
         """How many results an image has in each channel."""
         return math.prod(self.windows)
+
+    @property
+    def multiply_adds(self):
+        """How many products a pass sums up."""
+        return self.n * self.o * self.pixels * self.depth
 
     @property
     def is_pointwise(self):
@@ -127,9 +133,15 @@ def _layer(x_shape, w_shape, windows=None, *, stride, padding, dilation, groups)
     return Layer(*sizes, tuple(stride), tuple(map(tuple, padding)), tuple(dilation))
 
 
+def _algorithm(layer, dtype):
+    """Return what does a pass over a layer in less time, as far as its sizes tell."""
+    is_long = conv_fft.seconds(layer, dtype) < conv_direct.seconds(layer, dtype)
+    return conv_fft if is_long and conv_fft.is_there() else conv_direct
+
+
 def _convolve(x, w, b, layer, slope=1.0):
     if not layer.is_pointwise:
-        return conv_direct.convolve(x, w, b, layer, slope)
+        return _algorithm(layer, x.dtype).convolve(x, w, b, layer, slope)
     y, outputs = empty(x, (layer.n, layer.o, *layer.windows)), layer.o // layer.groups
     multiply(
         contiguous(w), contiguous(x), y, sizes=(outputs, layer.pixels, layer.depth),
@@ -146,7 +158,7 @@ def _spread(dy, w, b, size, **options):
     channels = w.shape[1] * options["groups"]
     layer = _layer((len(dy), channels, *size), w.shape, dy.shape[2:], **options)
     if not layer.is_pointwise:
-        return conv_direct.convolve_back(dy, w, b, layer)
+        return _algorithm(layer, dy.dtype).convolve_back(dy, w, b, layer)
     dx, inputs = empty(dy, (layer.n, layer.c, *size)), w.shape[1]
     turned = layer.strides_of("w")
     turned["row"], turned["column"] = turned["column"], turned["row"]
@@ -162,7 +174,7 @@ def _spread(dy, w, b, size, **options):
 def _correlate(dy, x, layer):
     """Return the gradient of the filters of a convolution."""
     if not layer.is_pointwise:
-        return conv_direct.correlate(dy, x, layer)
+        return _algorithm(layer, x.dtype).correlate(dy, x, layer)
     outputs = layer.o // layer.groups
     tiles = layer.groups * -(-outputs // TILE) * -(-layer.depth // TILE)
     parts = largest_divisor(layer.n, -(-BLOCKS // max(tiles, 1)))

@@ -171,12 +171,14 @@ template <> struct OnTensorCores<float, true> {
 };
 
 // A block makes ROWS x COLUMNS results of a group: as `convolve` or, where taps and windows have
-// changed places, as `correlate`.
+// changed places, as `correlate`. Where `spoilt` is not null, only if it is not 0: else the results
+// are there already, from a faster algorithm.
 template <class Factors, bool HAS_TAPS_FOR_COLUMNS>
 __device__ __forceinline__ void make_results(const Real* __restrict__ a,
                                              const Real* __restrict__ x,
                                              const Real* __restrict__ bias, Real* __restrict__ c,
-                                             const Convolution& p) {
+                                             const Convolution& p, const int* spoilt) {
+  if (spoilt && !*spoilt) return;
   __shared__ ATile a_tiles[STAGES];
   __shared__ BTile b_tiles[STAGES];
   // Of the taps: those of all columns, or those of two steps, one of which is being fetched.
@@ -249,36 +251,42 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_strict(const Real* __restrict__ a, const Real* __restrict__ x,
-                    const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<Strict, false>(a, x, bias, c, p);
+                    const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<Strict, false>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_tf32(const Real* __restrict__ a, const Real* __restrict__ x,
-                  const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsTf32, false>(a, x, bias, c, p);
+                  const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsTf32, false>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
-                      const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsBfloat16, false>(a, x, bias, c, p);
+                      const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsBfloat16, false>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_strict(const Real* __restrict__ a, const Real* __restrict__ x,
-                     const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<Strict, true>(a, x, bias, c, p);
+                     const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<Strict, true>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_tf32(const Real* __restrict__ a, const Real* __restrict__ x,
-                   const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsTf32, true>(a, x, bias, c, p);
+                   const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsTf32, true>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
-                       const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsBfloat16, true>(a, x, bias, c, p);
+                       const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsBfloat16, true>(a, x, bias, c, p, spoilt);
 }
