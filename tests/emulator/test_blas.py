@@ -330,7 +330,8 @@ def test_the_numbers_are_those_of_cupys_binding():
         assert getattr(cublas, f"CUBLAS_COMPUTE_{name}") == number
     from cupy.cuda import runtime
 
-    assert list(blas.DATA_TYPES.values()) == [runtime.CUDA_R_32F, runtime.CUDA_R_64F]
+    names = "CUDA_R_32F", "CUDA_R_64F", "CUDA_C_32F", "CUDA_C_64F"
+    assert list(blas.DATA_TYPES.values()) == [getattr(runtime, name) for name in names]
 
 
 @pytest.fixture
