@@ -21,10 +21,16 @@ from .. import precision
 # Numbers of cublas_api.h and library_types.h, which are the same in every version.
 OP_N, OP_T = 0, 1
 GEMM_DEFAULT = -1
-# CUDA_R_32F and CUDA_R_64F.
-DATA_TYPES: dict[np.dtype, int] = {np.dtype(np.float32): 0, np.dtype(np.float64): 1}
-# Plain 32F and 64F are strict: no step has fewer bits than the type. All that _PEDANTIC forbids
-# besides are shortcuts such as Gauss's three products for complex numbers, of which we have none.
+# CUDA_R_32F, CUDA_R_64F, CUDA_C_32F and CUDA_C_64F.
+DATA_TYPES: dict[np.dtype, int] = {
+    np.dtype(np.float32): 0,
+    np.dtype(np.float64): 1,
+    np.dtype(np.complex64): 4,
+    np.dtype(np.complex128): 5,
+}
+# Plain 32F and 64F are strict: no step has fewer bits than the type. What _PEDANTIC forbids besides
+# are shortcuts such as Gauss's three products for complex numbers. Those are spectra, and always
+# strict: what is rounded in one frequency is noise in all samples.
 COMPUTE_64F = 70
 COMPUTE_32F = {"float32": 68, "tf32": 77, "bfloat16": 75}  # 32F, 32F_FAST_TF32, 32F_FAST_16BF
 
@@ -159,8 +165,8 @@ def _is_dense(product):
     return True
 
 
-def multiply(library, calls, a, b, c, product):
-    """Write the products into `c`, without bias and slope."""
+def multiply(library, calls, a, b, c, product, is_added=False):
+    """Write the products into `c`, or add them to it, without bias and slope."""
     matrices = (a, product["a"]), (b, product["b"]), (c, product["c"])
     for outer in range(calls.loop_count):
         for term in range(product["terms"]):
@@ -169,14 +175,15 @@ def multiply(library, calls, a, b, c, product):
                 + (outer * strides[calls.looped] + term * strides["term"]) * array.dtype.itemsize
                 for array, strides in matrices
             ]
-            _call(library, calls, addresses, c.dtype, product, is_added=term > 0)
+            _call(library, calls, addresses, c.dtype, product, is_added or term > 0)
 
 
-def _call(library, calls, addresses, dtype, product, *, is_added):
+def _call(library, calls, addresses, dtype, product, is_added):
     kind, (zero, one) = DATA_TYPES[dtype], _numbers(dtype)
     compute = COMPUTE_64F
-    if dtype == np.float32:
-        compute = COMPUTE_32F[precision.get_matmul_precision()]
+    if dtype in (np.float32, np.complex64):
+        is_real = dtype == np.float32
+        compute = COMPUTE_32F[precision.get_matmul_precision() if is_real else "float32"]
     a, b, c = (
         [address, kind, matrix.leading]
         for address, matrix in zip(addresses, (calls.a, calls.b, calls.c), strict=True)

@@ -1,24 +1,20 @@
-"""Convolution as the reference does it: windows become columns, and the layer a matrix product.
+"""Convolution and its gradients, by whichever algorithm should take the least time for a layer.
 
 A filter of one sample has the image itself for its columns, and goes to the matrix product. Others
-go to `conv_direct`, which keeps columns nowhere. Only where the input's gradient skips samples are
-they kept, as `kernel` times the memory of an image, for some images at a time. Sums over images are
-cut into parts where that makes more blocks, and the parts added in their order: gradients have the
-same bits each time.
+go to `conv_direct` or `conv_fft`, which have the same functions. Sums over images are cut into
+parts where that makes more blocks, and the parts added in their order: gradients have the same bits
+each time.
 """
 
 import math
 from typing import NamedTuple
 
 from ..geometry import output_size
-from . import conv_direct
+from . import conv_direct, conv_fft
 from .channels import add_pieces, sums
-from .launch import Launcher, contiguous, empty, made_for_reals
+from .launch import contiguous, empty, made_for_reals
 from .product import TILE, multiply, strides
-from .windows import strided
 
-_launch = Launcher("conv.cu")
-COLUMNS = 1 << 28  # memory for columns, unless one image takes more [bytes]
 BLOCKS = 264  # two for each multiprocessor of a large GPU
 
 
@@ -47,31 +43,23 @@ class Layer(NamedTuple):
         return math.prod(self.windows)
 
     @property
+    def multiply_adds(self):
+        """How many products a pass sums up."""
+        return self.n * self.o * self.pixels * self.depth
+
+    @property
     def is_pointwise(self):
         """Whether the image itself is its columns."""
         is_one_sample = self.kernel_size == self.stride == (1, 1)
         begins_inside = self.padding[0][0] == self.padding[1][0] == 0
         return is_one_sample and begins_inside and self.size == self.windows
 
-    def images_at_a_time(self, itemsize):
-        """Return a divisor of n: how many images have room for their columns."""
-        if self.is_pointwise:
-            return max(self.n, 1)
-        bytes_of_one = max(self.groups * self.depth * self.pixels * itemsize, 1)
-        return largest_divisor(self.n, COLUMNS // bytes_of_one)
-
-    def geometry(self, images):
-        """Return the windows over so many images, as kernels take them."""
-        options = self.kernel_size, self.stride, self.padding, self.dilation
-        return strided((images, self.c, *self.size), *options, windows=self.windows)[0]
-
     def strides_of(self, what):
-        """Return how far apart the elements of filters, columns or results lie in memory."""
-        outputs = self.o // self.groups
+        """Return how far apart the elements of filters "w", of "x" or of "y" lie in memory."""
+        inputs, outputs = self.c // self.groups, self.o // self.groups
         if what == "w":
-            return strides(group=outputs * self.depth, row=self.depth, column=1)
-        rows = self.depth if what == "columns" else outputs
-        group = rows * self.pixels
+            return strides(group=outputs * inputs, row=inputs, column=1)
+        group = (inputs if what == "x" else outputs) * self.pixels
         return strides(batch=self.groups * group, group=group, row=self.pixels, column=1)
 
 
@@ -145,20 +133,19 @@ def _layer(x_shape, w_shape, windows=None, *, stride, padding, dilation, groups)
     return Layer(*sizes, tuple(stride), tuple(map(tuple, padding)), tuple(dilation))
 
 
-def _images(layer, itemsize):
-    """Yield slices of images that have room for their columns."""
-    count = layer.images_at_a_time(itemsize)
-    for first in range(0, layer.n, count):
-        yield slice(first, first + count)
+def _algorithm(layer, dtype):
+    """Return what does a pass over a layer in less time, as far as its sizes tell."""
+    is_long = conv_fft.seconds(layer, dtype) < conv_direct.seconds(layer, dtype)
+    return conv_fft if is_long and conv_fft.is_there() else conv_direct
 
 
 def _convolve(x, w, b, layer, slope=1.0):
     if not layer.is_pointwise:
-        return conv_direct.convolve(x, w, b, layer, slope)
+        return _algorithm(layer, x.dtype).convolve(x, w, b, layer, slope)
     y, outputs = empty(x, (layer.n, layer.o, *layer.windows)), layer.o // layer.groups
     multiply(
         contiguous(w), contiguous(x), y, sizes=(outputs, layer.pixels, layer.depth),
-        a_strides=layer.strides_of("w"), b_strides=layer.strides_of("columns"),
+        a_strides=layer.strides_of("w"), b_strides=layer.strides_of("x"),
         c_strides=layer.strides_of("y"), bias=b if b is None else contiguous(b),
         bias_strides=strides(group=outputs, row=1), batches=layer.n, groups=layer.groups,
         slope=slope,
@@ -170,36 +157,29 @@ def _spread(dy, w, b, size, **options):
     """Return the adjoint of a convolution of images of this size, plus a bias (c,)."""
     channels = w.shape[1] * options["groups"]
     layer = _layer((len(dy), channels, *size), w.shape, dy.shape[2:], **options)
-    if layer.stride == (1, 1) and not layer.is_pointwise:
-        return conv_direct.convolve_back(dy, w, b, layer)
-    dy, w, b = contiguous(dy), contiguous(w), b if b is None else contiguous(b)
-    dx = empty(dy, (layer.n, layer.c, *size))
+    if not layer.is_pointwise:
+        return _algorithm(layer, dy.dtype).convolve_back(dy, w, b, layer)
+    dx, inputs = empty(dy, (layer.n, layer.c, *size)), w.shape[1]
     turned = layer.strides_of("w")
     turned["row"], turned["column"] = turned["column"], turned["row"]
-    for images in _images(layer, dy.dtype.itemsize):
-        columns = dx[images] if layer.is_pointwise else _columns(dy[images], layer)
-        multiply(
-            w, dy[images], columns, sizes=(layer.depth, layer.pixels, layer.o // layer.groups),
-            a_strides=turned, b_strides=layer.strides_of("y"),
-            c_strides=layer.strides_of("columns"),
-            bias=b if layer.is_pointwise else None,
-            bias_strides=strides(group=layer.depth, row=1),
-            batches=len(columns), groups=layer.groups,
-        )  # fmt: skip
-        if not layer.is_pointwise:
-            _fold(columns, b, dx[images], layer)
+    multiply(
+        contiguous(w), contiguous(dy), dx, sizes=(inputs, layer.pixels, layer.o // layer.groups),
+        a_strides=turned, b_strides=layer.strides_of("y"), c_strides=layer.strides_of("x"),
+        bias=b if b is None else contiguous(b), bias_strides=strides(group=inputs, row=1),
+        batches=layer.n, groups=layer.groups,
+    )  # fmt: skip
     return dx
 
 
 def _correlate(dy, x, layer):
     """Return the gradient of the filters of a convolution."""
     if not layer.is_pointwise:
-        return conv_direct.correlate(dy, x, layer)
+        return _algorithm(layer, x.dtype).correlate(dy, x, layer)
     outputs = layer.o // layer.groups
     tiles = layer.groups * -(-outputs // TILE) * -(-layer.depth // TILE)
     parts = largest_divisor(layer.n, -(-BLOCKS // max(tiles, 1)))
     found, terms = empty(x, (parts, layer.o, layer.depth)), layer.n // parts
-    a, b = layer.strides_of("y"), layer.strides_of("columns")
+    a, b = layer.strides_of("y"), layer.strides_of("x")
     b["row"], b["column"] = b["column"], b["row"]
     multiply(
         contiguous(dy), contiguous(x), found, sizes=(outputs, layer.depth, layer.pixels),
@@ -210,13 +190,3 @@ def _correlate(dy, x, layer):
     )  # fmt: skip
     pieces = dict(outer=1, count=layer.o * layer.depth, inner=1, pieces=parts)
     return add_pieces(found, pieces).reshape(layer.o, layer.c // layer.groups, *layer.kernel_size)
-
-
-def _columns(like, layer):
-    """Return memory for the columns of so many images."""
-    return empty(like, (len(like), layer.groups * layer.depth, layer.pixels))
-
-
-def _fold(columns, bias, x, layer):
-    arguments = columns, bias, layer.c, x, layer.geometry(len(x))
-    _launch("col2im", *arguments, threads=x.size)

@@ -20,9 +20,10 @@ struct Axis {
   int windows, taps, size, stride, dilation, before;
 };
 
-// Where the elements of a matrix lie: as many as `period` one after the other, then a step.
+// Where the elements of a matrix lie: the first, and the steps to the next group and row. Columns
+// are windows, or taps: the steps to the next image or channel, and to the next line and sample.
 struct Layout {
-  Index group, row, period, step;
+  Index first, group, row, plane, line, sample;
 };
 
 // For each group, c (rows, columns) is a (rows, inner) times the samples, plus a bias (groups,
@@ -41,30 +42,44 @@ using BTile = Real[DEPTH][COLUMNS + 8];
 // The tiles of a step take the place of those that were used up last.
 __device__ __forceinline__ int in_ring(Index step) { return step % STAGES; }
 
-// What a window or a tap adds to the place of a sample.
-struct Offset {
+// A window of an image, a tap of a channel, or what they add to the place of a sample.
+struct Place {
   Index plane;
   int row, column;
 };
 
-__device__ __forceinline__ Offset of_window(Index i, const Convolution& p) {
-  if (i < 0) return {0, NOWHERE, 0};
-  const int column = i % p.horizontal.windows, row = i / p.horizontal.windows % p.vertical.windows;
-  const Index image = i / p.horizontal.windows / p.vertical.windows;
-  return {image * p.channels * p.vertical.size, row * p.vertical.stride - p.vertical.before,
-          column * p.horizontal.stride - p.horizontal.before};
+__device__ __forceinline__ Place nth_window(Index i, const Convolution& p) {
+  const Index line = i / p.horizontal.windows;
+  return {line / p.vertical.windows, (int)(line % p.vertical.windows),
+          (int)(i % p.horizontal.windows)};
 }
 
-__device__ __forceinline__ Offset of_tap(Index i, const Convolution& p) {
+__device__ __forceinline__ Place nth_tap(Index i, const Convolution& p) {
+  const Index line = i / p.horizontal.taps;
+  return {line / p.vertical.taps, (int)(line % p.vertical.taps), (int)(i % p.horizontal.taps)};
+}
+
+__device__ __forceinline__ Index element(const Place& column, const Layout& matrix) {
+  return column.plane * matrix.plane + column.row * matrix.line + column.column * matrix.sample;
+}
+
+__device__ __forceinline__ Place of_window(Index i, const Convolution& p) {
   if (i < 0) return {0, NOWHERE, 0};
-  const int column = i % p.horizontal.taps, row = i / p.horizontal.taps % p.vertical.taps;
-  const Index channel = i / p.horizontal.taps / p.vertical.taps;
-  return {channel * p.vertical.size, row * p.vertical.dilation, column * p.horizontal.dilation};
+  const Place at = nth_window(i, p);
+  return {at.plane * p.channels * p.vertical.size, at.row * p.vertical.stride - p.vertical.before,
+          at.column * p.horizontal.stride - p.horizontal.before};
+}
+
+__device__ __forceinline__ Place of_tap(Index i, const Convolution& p) {
+  if (i < 0) return {0, NOWHERE, 0};
+  const Place at = nth_tap(i, p);
+  return {at.plane * p.vertical.size, at.row * p.vertical.dilation,
+          at.column * p.horizontal.dilation};
 }
 
 // Begins to fetch what a tap of a window sees, which is 0 outside of the image.
-__device__ __forceinline__ void fetch(Real* to, const Real* x, const Offset& window,
-                                      const Offset& tap, const Convolution& p) {
+__device__ __forceinline__ void fetch(Real* to, const Real* x, const Place& window,
+                                      const Place& tap, const Convolution& p) {
   const int row = window.row + tap.row, column = window.column + tap.column;
   const bool is_inside =
       0 <= row && row < p.vertical.size && 0 <= column && column < p.horizontal.size;
@@ -156,16 +171,19 @@ template <> struct OnTensorCores<float, true> {
 };
 
 // A block makes ROWS x COLUMNS results of a group: as `convolve` or, where taps and windows have
-// changed places, as `correlate`.
+// changed places, as `correlate`. Where `spoilt` is not null, only if it is not 0: else the results
+// are there already, from a faster algorithm.
 template <class Factors, bool HAS_TAPS_FOR_COLUMNS>
 __device__ __forceinline__ void make_results(const Real* __restrict__ a,
                                              const Real* __restrict__ x,
                                              const Real* __restrict__ bias, Real* __restrict__ c,
-                                             const Convolution& p) {
+                                             const Convolution& p, const int* spoilt) {
+  if (spoilt && !*spoilt) return;
   __shared__ ATile a_tiles[STAGES];
   __shared__ BTile b_tiles[STAGES];
   // Of the taps: those of all columns, or those of two steps, one of which is being fetched.
-  __shared__ Offset taps[HAS_TAPS_FOR_COLUMNS ? COLUMNS : 2 * DEPTH];
+  __shared__ Place taps[HAS_TAPS_FOR_COLUMNS ? COLUMNS : 2 * DEPTH];
+  __shared__ Index factors[2 * DEPTH];  // where those of a step lie in a
   const int thread = threadIdx.x, own = thread % DEPTH;
   const Index across = (p.columns + COLUMNS - 1) / COLUMNS;
   const Index first_row = blockIdx.x / across * ROWS, first_column = blockIdx.x % across * COLUMNS;
@@ -175,14 +193,15 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
     const Index group = member % p.groups, part = member / p.groups;
     const Index first = part * p.terms, stop = min(first + p.terms, p.inner);
     const Index steps = (stop - first + DEPTH - 1) / DEPTH;
-    const Real* left = a + group * p.a.group;
+    const Real* left = a + p.a.first + group * p.a.group;
+    Real* results = c + p.c.first + (part * p.groups + group) * p.c.group;
     const Real* images = x + group * (p.channels / p.groups) * plane;
-    const Offset window = of_window(own_column, p);
+    const Place own_window = of_window(own_column, p);
     if (HAS_TAPS_FOR_COLUMNS) taps[thread] = of_tap(own_column, p);
 
     const auto fetch_step = [&](Index step) {
       const Index term = first + step * DEPTH + own;
-      const Index place = term / p.a.period * p.a.step + term % p.a.period;
+      const Index place = factors[step % 2 * DEPTH + own];
       for (int y = thread / DEPTH; y < ROWS; y += THREADS / DEPTH) {
         const bool is_there = term < stop && first_row + y < p.rows;
         copy_async(&a_tiles[in_ring(step)][y][own],
@@ -190,22 +209,25 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
       }
       BTile& tile = b_tiles[in_ring(step)];
       if (HAS_TAPS_FOR_COLUMNS) {
-        const Offset own_window = of_window(term < stop ? term : -1, p);
+        const Place window = of_window(term < stop ? term : -1, p);
         for (int column = thread / DEPTH; column < COLUMNS; column += THREADS / DEPTH)
-          fetch(&tile[own][column], images, own_window, taps[column], p);
+          fetch(&tile[own][column], images, window, taps[column], p);
       } else {
 #pragma unroll
         for (int k = 0; k < DEPTH; k++)
-          fetch(&tile[k][thread], images, window, taps[step % 2 * DEPTH + k], p);
+          fetch(&tile[k][thread], images, own_window, taps[step % 2 * DEPTH + k], p);
       }
     };
 
     Real sum[SUMS] = {};
     for (Index step = 1 - STAGES; step < steps; step++) {
       const Index next = step + STAGES - 1;
-      if (!HAS_TAPS_FOR_COLUMNS && thread < DEPTH) {
+      if (thread < DEPTH && next < steps) {
         const Index term = first + next * DEPTH + thread;
-        taps[next % 2 * DEPTH + thread] = of_tap(term < stop ? term : -1, p);
+        factors[next % 2 * DEPTH + thread] =
+            element(HAS_TAPS_FOR_COLUMNS ? nth_window(term, p) : nth_tap(term, p), p.a);
+        if (!HAS_TAPS_FOR_COLUMNS)
+          taps[next % 2 * DEPTH + thread] = of_tap(term < stop ? term : -1, p);
       }
       wait_for_copies<STAGES - 2>();
       __syncthreads();  // this step is there, and nobody reads what the next one is put over
@@ -221,44 +243,50 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
       Real value = sum[i];
       if (bias) value += bias[group * p.rows + y];
       if (value < 0) value = p.slope == 0 ? 0 : p.slope * value;  // NaN, of an infinity times 0
-      c[(part * p.groups + group) * p.c.group + y * p.c.row + column / p.c.period * p.c.step +
-        column % p.c.period] = value;
+      const Place at = HAS_TAPS_FOR_COLUMNS ? nth_tap(column, p) : nth_window(column, p);
+      results[y * p.c.row + element(at, p.c)] = value;
     }
   }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_strict(const Real* __restrict__ a, const Real* __restrict__ x,
-                    const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<Strict, false>(a, x, bias, c, p);
+                    const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<Strict, false>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_tf32(const Real* __restrict__ a, const Real* __restrict__ x,
-                  const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsTf32, false>(a, x, bias, c, p);
+                  const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsTf32, false>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
-                      const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsBfloat16, false>(a, x, bias, c, p);
+                      const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsBfloat16, false>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_strict(const Real* __restrict__ a, const Real* __restrict__ x,
-                     const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<Strict, true>(a, x, bias, c, p);
+                     const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<Strict, true>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_tf32(const Real* __restrict__ a, const Real* __restrict__ x,
-                   const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsTf32, true>(a, x, bias, c, p);
+                   const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsTf32, true>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     correlate_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
-                       const Real* __restrict__ bias, Real* __restrict__ c, Convolution p) {
-  make_results<OnTensorCores<Real>::AsBfloat16, true>(a, x, bias, c, p);
+                       const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
+                  const int* spoilt) {
+  make_results<OnTensorCores<Real>::AsBfloat16, true>(a, x, bias, c, p, spoilt);
 }

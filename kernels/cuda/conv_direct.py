@@ -4,7 +4,9 @@
 order, and the parts of a sum one after the other, so results have the same bits each time.
 """
 
-import math
+import itertools
+from math import gcd
+from typing import NamedTuple
 
 from .. import precision
 from .channels import add_pieces
@@ -15,68 +17,118 @@ THREADS, ROWS, COLUMNS = 128, 64, 128  # as in conv_direct.cu
 BLOCKS = 264  # two for each multiprocessor of a large GPU
 TERMS = 512  # of a part, at least
 MOST_MEMBERS = 65535  # along a grid's second axis
+# What the choice of an algorithm counts with: of an H200, expected and not measured here. Of the
+# 47 * 10^12 float32 operations that cuBLAS does in a second 70 %; of those of tensor cores 35 %.
+FLOPS = {"float32": 33e12, "tf32": 146e12, "bfloat16": 270e12, "float64": 20e12}
 FACTORS = {"float32": "strict", "tf32": "tf32", "bfloat16": "bfloat16"}
 
 
-def convolve(x, w, b, layer, slope):
-    """Convolve x with w, add b or None, and multiply what is then below 0 by the slope."""
-    y, outputs = empty(x, (layer.n, layer.o, *layer.windows)), layer.o // layer.groups
+def seconds(layer, dtype):
+    """Return about how long each pass takes, if all of the GPU has work."""
+    rate = FLOPS["float64" if dtype == "float64" else precision.get_matmul_precision()]
+    return 2 * layer.multiply_adds / rate
+
+
+def convolve(x, w, b, layer, slope, y=None, spoilt=None):
+    """Convolve x with w, add b or None, and multiply what is then below 0 by the slope.
+
+    Where results are there already, they are only made again if `spoilt`, a number on the GPU, is
+    not 0. The same holds for the gradients.
+    """
+    outputs = layer.o // layer.groups
+    y = empty(x, (layer.n, layer.o, *layer.windows)) if y is None else y
     product = dict(
         rows=outputs, columns=layer.n * layer.pixels, inner=layer.depth, terms=layer.depth, parts=1,
         a=_of_filters(layer), c=_of_images(y, outputs), slope=slope,
     )  # fmt: skip
-    _multiply("convolve", w, x, b, y, product, layer.groups, _axes(layer))
+    _multiply("convolve", w, x, b, y, product, layer.groups, _axes(layer), spoilt)
     return y
 
 
-def convolve_back(dy, w, b, layer):
-    """Return the adjoint of a convolution whose windows are one sample apart, plus b or None.
+def convolve_back(dy, w, b, layer, dx=None, spoilt=None):
+    """Return the adjoint of a convolution, plus b or None.
 
-    It is a convolution, too: a sample sees the windows that have it, the taps in reverse order.
+    It is a convolution, too, for each phase of the samples: a sample sees the windows that have it,
+    the taps in reverse order, and none is multiplied by the zeros between strides. Each phase is a
+    launch: to tell phases apart in the kernel would take registers from all three passes.
     """
-    dx = empty(dy, (layer.n, layer.c, *layer.size))
-    outputs, inputs, taps = layer.o // layer.groups, w.shape[1], math.prod(layer.kernel_size)
-    axes = []
-    for axis in _axes(layer):
-        windows, size = axis["size"], axis["windows"]
-        turned = dict(dilation=-axis["dilation"], before=-axis["before"])
-        axes.append(axis | turned | dict(windows=windows, size=size))
-    product = dict(
-        rows=inputs, columns=layer.n * math.prod(layer.size), inner=outputs * taps,
-        terms=outputs * taps, parts=1,
-        a=_of_filters(layer) | dict(row=taps, period=taps, step=layer.depth),
-        c=_of_images(dx, inputs), slope=1.0,
-    )  # fmt: skip
-    _multiply("convolve", w, dy, b, dx, product, layer.groups, axes)
+    dx = empty(dy, (layer.n, layer.c, *layer.size)) if dx is None else dx
+    outputs, inputs = layer.o // layer.groups, w.shape[1]
+    filters, images = _of_filters(layer), _of_images(dx, inputs)
+    for vertical, horizontal in itertools.product(*map(phases, _axes(layer))):
+        terms = outputs * vertical.axis["taps"] * horizontal.axis["taps"]
+        pixels = vertical.axis["windows"] * horizontal.axis["windows"]
+        product = dict(
+            rows=inputs, columns=layer.n * pixels, inner=terms, terms=terms, parts=1, slope=1.0,
+            a=_part(filters, vertical.taps, horizontal.taps)
+            | dict(row=filters["plane"], plane=filters["row"]),
+            c=_part(images, vertical.samples, horizontal.samples),
+        )  # fmt: skip
+        axes = vertical.axis, horizontal.axis
+        _multiply("convolve", w, dy, b, dx, product, layer.groups, axes, spoilt)
     return dx
 
 
-def correlate(dy, x, layer):
+class Phase(NamedTuple):
+    """The samples of an axis that see the same taps, and the convolution that makes them.
+
+    Its windows are these samples, and its samples the windows of the layer.
+    """
+
+    axis: dict[str, int]
+    taps: slice
+    samples: slice
+
+
+def phases(axis):
+    """Return all phases of an axis, of which some may have no taps, and some no samples.
+
+    Tap t of window i has sample i * stride + t * dilation - before. Where the sample is given, tap
+    t + stride / divisor is that of window i - dilation / divisor: taps as far apart are of one
+    phase, whose samples are a stride apart. The `rest` samples behind them are reached by no tap.
+    """
+    stride, dilation = axis["stride"], axis["dilation"]
+    divisor = gcd(stride, dilation)
+    step = stride // divisor
+    found = []
+    for tap, rest in itertools.product(range(step), range(divisor)):
+        window, sample = divmod(tap * dilation - axis["before"] + rest, stride)
+        taps = len(range(tap, axis["taps"], step)) if rest == 0 else 0
+        turned = dict(
+            windows=len(range(sample, axis["size"], stride)), taps=taps, size=axis["windows"],
+            stride=1, dilation=-dilation // divisor, before=window,
+        )  # fmt: skip
+        found.append(Phase(turned, slice(tap, None, step), slice(sample, None, stride)))
+    return found
+
+
+def correlate(dy, x, layer, dw=None, spoilt=None):
     """Return the gradient (o, c/groups, ...) of the filters of a convolution."""
     outputs, inner = layer.o // layer.groups, layer.n * layer.pixels
     tiles = layer.groups * -(-outputs // ROWS) * -(-layer.depth // COLUMNS)
-    # Sums over windows are cut into parts where that makes more blocks.
-    parts = max(min(-(-BLOCKS // max(tiles, 1)), inner // TERMS), 1)
+    # Sums over windows are cut into parts where that makes more blocks; what is made again is rare.
+    parts = max(min(-(-BLOCKS // max(tiles, 1)), inner // TERMS), 1) if dw is None else 1
     terms = -(-inner // parts)
-    found = empty(x, (parts, layer.o * layer.depth))
+    found = empty(x, (parts, layer.o * layer.depth)) if dw is None else dw
     product = dict(
         rows=outputs, columns=layer.depth, inner=inner, terms=terms, parts=parts,
         a=_of_images(dy, outputs), c=_of_filters(layer), slope=1.0,
     )  # fmt: skip
-    _multiply("correlate", dy, x, None, found, product, layer.groups, _axes(layer))
+    _multiply("correlate", dy, x, None, found, product, layer.groups, _axes(layer), spoilt)
     pieces = dict(outer=1, count=layer.o * layer.depth, inner=1, pieces=parts)
     total = add_pieces(found, pieces) if parts > 1 else found
     return total.reshape(layer.o, layer.c // layer.groups, *layer.kernel_size)
 
 
-def _multiply(how, a, x, bias, c, product, groups, axes):
+def _multiply(how, a, x, bias, c, product, groups, axes, spoilt):
     vertical, horizontal = axes
     product |= dict(groups=groups, channels=x.shape[1], vertical=vertical, horizontal=horizontal)
     tiles = -(-product["rows"] // ROWS) * -(-product["columns"] // COLUMNS)
     grid = tiles, min(groups * product["parts"], MOST_MEMBERS)
     kernel = f"{how}_{FACTORS[precision.get_matmul_precision()]}"
     bias = bias if bias is None else contiguous(bias)
-    _launch(kernel, contiguous(a), contiguous(x), bias, c, product, grid=grid, block=THREADS)
+    arguments = contiguous(a), contiguous(x), bias, c, product, spoilt
+    _launch(kernel, *arguments, grid=grid, block=THREADS)
 
 
 def _axes(layer):
@@ -88,13 +140,26 @@ def _axes(layer):
 
 
 def _of_filters(layer):
-    """Return where the filters of a group lie, each in one piece."""
-    outputs = layer.o // layer.groups
-    return dict(group=outputs * layer.depth, row=layer.depth, period=layer.depth, step=0)
+    """Return where the taps of a group's filters lie, which have a channel for each input."""
+    outputs, (height, width) = layer.o // layer.groups, layer.kernel_size
+    return dict(
+        first=0, group=outputs * layer.depth, row=layer.depth, plane=height * width, line=width,
+        sample=1,
+    )  # fmt: skip
 
 
 def _of_images(images, channels):
-    """Return where the channels of a group lie, whose pixels are in one piece for each image."""
-    pixels = math.prod(images.shape[2:])
-    step = images.shape[1] * pixels
-    return dict(group=channels * pixels, row=pixels, period=pixels, step=step)
+    """Return where the pixels of a group's channels lie, which have a plane for each image."""
+    _, of_all, height, width = images.shape
+    pixels = height * width
+    return dict(
+        first=0, group=channels * pixels, row=pixels, plane=of_all * pixels, line=width, sample=1
+    )
+
+
+def _part(matrix, lines, samples):
+    """Return where these lines and samples of a matrix lie."""
+    first = lines.start * matrix["line"] + samples.start * matrix["sample"]
+    return matrix | dict(
+        first=first, line=lines.step * matrix["line"], sample=samples.step * matrix["sample"]
+    )

@@ -48,6 +48,13 @@ def empty(like, shape=None, dtype=None):
     return engine().empty(like, like.shape if shape is None else shape, dtype or like.dtype)
 
 
+def zeros(like, shape, dtype=None):
+    """Return an array of zeros, by default of the dtype of another."""
+    array = empty(like, shape, dtype)
+    array.fill(0)
+    return array
+
+
 def contiguous(x):
     """Return an array without gaps: the same, or a copy."""
     return x if x.flags.c_contiguous else x.copy()

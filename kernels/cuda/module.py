@@ -15,6 +15,9 @@ from .source import FOLDER
 UNRECORDED = "the step cannot be recorded, it may look at numbers on the GPU while they are made"
 # What a kernel has without asking; more than that it must opt in to [bytes].
 SHARED = 48 * 1024
+# Of cuFFT, which are kept: a training step takes 6 for a layer, and 16, as CuPy has it, are those
+# of fewer layers than CREPE has. To make one takes longer than to use it.
+PLANS = 64
 
 
 @cache
@@ -38,6 +41,16 @@ class CupyEngine:
     def cublas(self):
         """Return cuBLAS, or None where it must not be called."""
         return blas.of_cupy()
+
+    def fourier(self):
+        """Return CuPy's transforms, which keep the plans that were made last for this device."""
+        from cupy.fft.config import get_plan_cache
+        from cupyx.scipy import fft
+
+        cache = get_plan_cache()
+        if 0 < cache.get_size() < PLANS:
+            cache.set_size(PLANS)
+        return fft
 
     def run(self, call, index, grid, block, shared):
         """Launch a kernel; it runs when the stream comes to it."""

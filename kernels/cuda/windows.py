@@ -8,16 +8,10 @@ WARP = 32
 WIDE = 8  # from so many columns on, a warp shares a window
 
 
-def strided(
-    shape, kernel_size, stride, padding, dilation=(1, 1), counted=((0, 0), (0, 0)), windows=None
-):
-    """Return strided windows over images (n, c, h, w), and their number along each axis.
-
-    The number is given where there are to be fewer than fit.
-    """
+def strided(shape, kernel_size, stride, padding, dilation=(1, 1), counted=((0, 0), (0, 0))):
+    """Return strided windows over images (n, c, h, w), and their number along each axis."""
     geometry = list(zip(kernel_size, stride, padding, dilation, strict=True))
-    if windows is None:
-        windows = [output_size(size, *axis) for size, axis in zip(shape[2:], geometry, strict=True)]
+    windows = [output_size(size, *axis) for size, axis in zip(shape[2:], geometry, strict=True)]
     axes = [
         _axis(size, count, *axis, counted=sides)
         for size, count, axis, sides in zip(shape[2:], windows, geometry, counted, strict=True)

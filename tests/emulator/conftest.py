@@ -1,10 +1,12 @@
 """The emulator as a fixture: inside these tests the CUDA kernels run, on NumPy arrays."""
 
 import pytest
-from minicnn.kernels.cuda import launch
+from minicnn.kernels.cuda import conv_direct, launch
 
 import minicnn as mc
 from minicnn import kernels
+from tests.emulator.cublas import Cublas
+from tests.emulator.cufft import Fourier
 from tests.emulator.emulator import COMPILER, SCHEDULES, Emulator, is_available
 
 
@@ -31,6 +33,13 @@ def emulate():
 def emulator(request, emulate):
     """Run all kernels in this order of threads and blocks."""
     return emulate(request.param)
+
+
+@pytest.fixture
+def everything_by_fourier(monkeypatch):
+    """Let the Fourier transform do small convolutions too; return what an emulator needs for it."""
+    monkeypatch.setattr(conv_direct, "seconds", lambda layer, dtype: float("inf"))
+    return dict(cublas=Cublas(), fourier=Fourier())
 
 
 @pytest.fixture

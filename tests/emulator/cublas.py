@@ -7,6 +7,7 @@ column by column, and each must lie within one array.
 NVIDIA, "cuBLAS", cublasGemmEx and cublasGemmStridedBatchedEx; the numbers are of cublas_api.h.
 """
 
+import ctypes
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from minicnn.kernels.cuda.blas import Library
 
 OP_N, OP_T = 0, 1
 GEMM_DEFAULT = -1
-DATA_TYPES = {0: np.float32, 1: np.float64}
+DATA_TYPES = {0: np.float32, 1: np.float64, 4: np.complex64, 5: np.complex128}
 COMPUTE_TYPES = {"32F": 68, "64F": 70, "32F_FAST_16BF": 75, "32F_FAST_TF32": 77}
 BITS_DROPPED = {75: 16, 77: 13}  # of the 23 that a float32 has after its point
 HANDLE = 0xB1A5
@@ -109,8 +110,10 @@ class Cublas:
         )
         if np.shares_memory(a, c) or np.shares_memory(b, c):
             raise CublasError("the result overlaps a factor")
-        read = np.ctypeslib.as_ctypes_type(dtype).from_address
-        alpha, beta = (read(factor).value for factor in factors)
+        alpha, beta = (
+            np.frombuffer((ctypes.c_char * dtype.itemsize).from_address(factor), dtype)[0]
+            for factor in factors
+        )
         for x, y, z in zip(a, b, c, strict=True):
             x, y = (rounded(np.ascontiguousarray(part), compute) for part in (x, y))
             x, y = (
@@ -123,7 +126,8 @@ class Cublas:
     def _check_types(self, types, compute, algorithm):
         if len(set(types)) > 1 or types[0] not in DATA_TYPES:
             raise CublasError(f"data types {types}")
-        fitting = ["64F"] if types[0] else ["32F", "32F_FAST_TF32", "32F_FAST_16BF"]
+        is_double = types[0] in (1, 5)
+        fitting = ["64F"] if is_double else ["32F", "32F_FAST_TF32", "32F_FAST_16BF"]
         if compute not in [COMPUTE_TYPES[name] for name in fitting]:
             raise CublasError(f"compute type {compute} for data type {types[0]}")
         if algorithm != GEMM_DEFAULT:

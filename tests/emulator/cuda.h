@@ -86,6 +86,10 @@ template <class T> inline T atomicAdd(T* target, std::common_type_t<T> value) {
   return emulator_bits<T>(&before);
 }
 
+inline int atomicOr(int* target, int bits) {
+  return __atomic_fetch_or(target, bits, __ATOMIC_RELAXED);
+}
+
 #include "tensor_core.h"
 
 // ---- Where the linker put __shared__ variables, if there are any

@@ -69,9 +69,9 @@ class Emulator:
     # Few, so that threads have to loop.
     most_blocks = 3
 
-    def __init__(self, schedule="forward", is_wide=False, cublas=None):
+    def __init__(self, schedule="forward", is_wide=False, cublas=None, fourier=None):
         self.schedule, self.is_wide = SCHEDULES.index(schedule), is_wide
-        self._cublas = cublas
+        self._cublas, self._fourier = cublas, fourier
         self.launched = set()
 
     def empty(self, like, shape, dtype):
@@ -89,6 +89,10 @@ class Emulator:
         with tapes.recording() as tape:
             result = step()
         return result, partial(tapes.play, tape)
+
+    def fourier(self):
+        """Return the transforms that were given, if any."""
+        return self._fourier
 
     def run(self, call, index, grid, block, shared):
         """Run a kernel to its end.

@@ -1,5 +1,6 @@
 """Convolutions without columns in memory, in every precision."""
 
+import itertools
 import re
 
 import numpy as np
@@ -35,10 +36,9 @@ def passes(shape, draw):
     }
 
 
-def is_direct(name, shape):
-    """Return whether a pass keeps no columns."""
-    _, w_shape, stride, *_ = shape
-    return w_shape[2:] != (1, 1) and (name != "conv2d_input_grad" or stride == (1, 1))
+def is_direct(shape):
+    """Return whether the windows of a layer are more than the samples themselves."""
+    return not shape[1][2:] == shape[2] == (1, 1)
 
 
 @every_lane
@@ -50,7 +50,7 @@ def test_factors_of_few_bits_multiply_without_an_error(emulator, set_precision, 
     for name, done in few.items():
         assert np.array_equal(done(kernels.cuda), done(reference)), name
     kernel, *_ = LANES[lane]
-    wanted = {f"convolve_{kernel}", f"correlate_{kernel}"} if is_direct("conv2d", shape) else set()
+    wanted = {f"convolve_{kernel}", f"correlate_{kernel}"} if is_direct(shape) else set()
     assert wanted <= emulator.launched
 
 
@@ -67,7 +67,7 @@ def test_the_error_is_that_of_the_factors(emulate, set_precision, shape, lane):
         exact = done(reference)
         error = np.linalg.norm(done(kernels.cuda) - exact) / np.linalg.norm(exact)
         assert error < most, name
-        assert error >= least or not is_direct(name, shape), name
+        assert error >= least or not is_direct(shape), name
 
 
 def test_the_launcher_has_the_numbers_of_the_source():
@@ -96,6 +96,72 @@ def test_parts_and_groups_may_be_more_than_blocks(emulator, monkeypatch, terms, 
         few = passes(shape, lambda size: rng.integers(-4, 5, size).astype(np.float32))
         for name, done in few.items():
             assert np.array_equal(done(kernels.cuda), done(reference)), (name, shape)
+
+
+def strided_shapes(count):
+    """Yield convolutions with strides, some of which leave samples that no tap reaches."""
+    rng = np.random.default_rng(0)
+    while count:
+        groups, channels, filters, images = rng.integers(1, 4, 4)
+        size, stride, dilation = (tuple(map(int, rng.integers(1, most, 2))) for most in (24, 7, 7))
+        kernel_size, padding = tuple(map(int, rng.integers(1, 6, 2))), rng.integers(0, 9, (2, 2))
+        padding = tuple(map(tuple, padding.tolist()))
+        geometry_ = size, kernel_size, stride, padding, dilation
+        if min(map(geometry.output_size, *geometry_)) > 0 and stride != (1, 1):
+            x_shape = images, groups * channels, *size
+            w_shape = groups * filters, channels, *kernel_size
+            yield x_shape, w_shape, stride, padding, dilation, int(groups)
+            count -= 1
+
+
+def test_gradients_of_strided_inputs_are_exact_and_zero_where_no_tap_reaches(emulator):
+    rng, zeros = np.random.default_rng(0), 0
+    for shape in strided_shapes(60):
+        few = passes(shape, lambda size: rng.integers(-4, 5, size).astype(np.float32))
+        expected = few["conv2d_input_grad"](reference)
+        assert np.array_equal(few["conv2d_input_grad"](kernels.cuda), expected), shape
+        zeros += (expected == 0).mean() > 0.5
+    assert zeros > 10
+    assert emulator.launched == {"convolve_strict"}
+
+
+@pytest.mark.parametrize("field", ["before", "taps", "windows"])
+def test_a_phase_that_is_off_by_one_is_noticed(emulate, monkeypatch, field):
+    emulate()
+    rng, phases = np.random.default_rng(0), conv_direct.phases
+
+    def wrong(axis):
+        *others, last = phases(axis)
+        return *others, last._replace(axis=last.axis | {field: last.axis[field] - 1})
+
+    monkeypatch.setattr(conv_direct, "phases", wrong)
+    done = passes(SHAPES[1], rng.standard_normal)["conv2d_input_grad"]
+    assert not np.allclose(done(kernels.cuda), done(reference))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("dilation", [1, 2, 3, 6])
+def test_phases_have_each_sample_once_and_each_pair_of_tap_and_window_that_meet(stride, dilation):
+    for size, before, taps in itertools.product((1, 5, 12), (0, 3, 8), (1, 2, 5)):
+        windows = geometry.output_size(size, taps, stride, (before, 20), dilation)
+        axis = dict(windows=windows, taps=taps, size=size, stride=stride, dilation=dilation)
+        samples, met = [], set()
+        for phase in conv_direct.phases(axis | dict(before=before)):
+            here, its_taps = range(size)[phase.samples], range(taps)[phase.taps]
+            samples += here
+            turned = phase.axis
+            assert turned["windows"] == len(here)
+            assert turned["taps"] in (0, len(its_taps))
+            for (i, sample), (k, tap) in itertools.product(enumerate(here), enumerate(its_taps)):
+                window = i + k * turned["dilation"] - turned["before"]
+                if turned["taps"] and 0 <= window < windows:
+                    met.add((sample, tap, window))
+        assert sorted(samples) == list(range(size))
+        assert met == {
+            (window * stride + tap * dilation - before, tap, window)
+            for window, tap in itertools.product(range(windows), range(taps))
+            if 0 <= window * stride + tap * dilation - before < size
+        }
 
 
 @every_lane

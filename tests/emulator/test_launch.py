@@ -9,7 +9,6 @@ from minicnn.kernels.cuda import launch, module, nvrtc
 from minicnn.kernels.cuda.source import FOLDER, Source
 
 from minicnn import kernels
-from tests.emulator.cublas import Cublas
 from tests.kernels.cases import CASES
 from tests.kernels.test_cases import forward_and_gradients
 
@@ -21,10 +20,13 @@ class Checker:
     is_wide = False
 
     def __init__(self):
-        self.calls, self.blas = [], None
+        self.calls, self.blas, self.transforms = [], None, None
 
     def cublas(self):
         return self.blas and self.blas.library()
+
+    def fourier(self):
+        return self.transforms
 
     def empty(self, like, shape, dtype):
         return np.zeros(shape, dtype)
@@ -50,8 +52,14 @@ def relu():
 x = np.ones(4, np.float32)
 
 
-def test_every_launch_of_the_case_table_fits_the_declaration_of_its_kernel(checker, set_precision):
-    for checker.blas, precision in ((None, "tf32"), (None, "bfloat16"), (Cublas(), "float32")):
+def test_every_launch_of_the_case_table_fits_the_declaration_of_its_kernel(
+    checker, set_precision, everything_by_fourier
+):
+    cublas, fourier = everything_by_fourier.values()
+    for checker.blas, checker.transforms, precision in (
+        (None, None, "tf32"), (None, None, "bfloat16"), (cublas, None, "float32"),
+        (cublas, fourier, "float32"),
+    ):  # fmt: skip
         set_precision(precision)
         for case in CASES:
             for dtype in (np.float32, np.float64):

@@ -51,9 +51,27 @@ BUGS = {  # the file, the kernel that shows it, the line, and what becomes of it
     "ends before its copies": (
         "conv_direct.cu", "convolve_tf32", "if (next < steps) fetch_step", "fetch_step",
     ),
+    "factors of another step": (
+        "conv_direct.cu", "convolve_strict",
+        "factors[step % 2 * DEPTH + own]", "factors[own]",
+    ),
+    "lines a sample apart": (
+        "conv_direct.cu", "convolve_strict",
+        "column.row * matrix.line", "column.row * matrix.sample",
+    ),
     "factors of the wrong lanes": (
         "conv_direct.cu", "convolve_bfloat16",
         "const int y = k + 2 * t + j % 2 * 8, x", "const int y = k + 2 * t + j % 2 * 4, x",
+    ),
+    "no barrier before turning": (
+        "conv_fft.cu", "turn_spectra",
+        "    __syncthreads();\n    for (int line", "    for (int line",
+    ),
+    "no barrier behind turning": (
+        "conv_fft.cu", "turn_spectra", "    __syncthreads();  // the next", "    // the next",
+    ),
+    "phases in the wrong order": (
+        "conv_fft.cu", "cut_signals", "+ signal % s.stride - s.before", "- s.before",
     ),
     "write outside": (
         "activation.cu", "relu", "count) y[i] = x[i] <= 0", "count + 1) y[i] = x[i] <= 0",
@@ -95,6 +113,16 @@ def arguments_and_result(kernel):
             dict(outer=70, count=40, inner=1, pieces=1),
         )
         return (x, y, channels), dict(grid=(40, 1)), y, x.sum(axis=0, keepdims=True)
+    if kernel == "turn_spectra":
+        y = np.full((20, 140), np.nan, np.float32)
+        expected = x.view(np.complex64).T.copy().view(np.float32)
+        return (x, y, 70, 20, 1), dict(grid=(2,)), y, expected
+    if kernel == "cut_signals":  # every third sample of 3 more than there are, 4 of each phase
+        y, signals = np.full((70, 3, 14), np.nan, np.float32), dict(position=0, positions=70)
+        signals |= dict(channel=0, channels=1, all_channels=1, size=40, stride=3, before=1)
+        signals |= dict(blocks=1, first=0, step=14, window=14, start=0, length=14)
+        expected = np.pad(x, ((0, 0), (1, 1))).reshape(70, 14, 3).swapaxes(1, 2)
+        return (x, y, signals), dict(threads=y.size), y, expected
     if kernel == "multiply":
         y, along = np.full((70, 70), np.nan, np.float32), dict(batch=0, group=0, term=0)
         sizes = dict(batches=1, groups=1, terms=1, rows=70, columns=70, inner=40, slope=1.0)
@@ -108,10 +136,11 @@ def arguments_and_result(kernel):
     product = dict(
         groups=1, parts=1, terms=63, rows=5, columns=400, inner=63, channels=7, slope=1.0,
         vertical=axis, horizontal=axis,
-        a=dict(group=0, row=63, period=63, step=0), c=dict(group=0, row=400, period=400, step=0),
+        a=dict(first=0, group=0, row=63, plane=9, line=3, sample=1),
+        c=dict(first=0, group=0, row=400, plane=2000, line=20, sample=1),
     )  # fmt: skip
     expected = reference.conv2d(image, w, None, **same)
-    return (w, image, None, y, product), dict(grid=(4, 1), block=THREADS), y, expected
+    return (w, image, None, y, product, None), dict(grid=(4, 1), block=THREADS), y, expected
 
 
 def is_caught(path, kernel, schedule):

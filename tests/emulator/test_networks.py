@@ -32,7 +32,8 @@ def test_lenet_5_learns_the_same(emulate, cublas):
     assert_same(train(), expected)
 
 
-def test_a_small_crepe_has_the_same_output_and_gradients(emulate):
+@pytest.mark.parametrize("is_by_fourier", [False, True])
+def test_a_small_crepe_has_the_same_output_and_gradients(emulate, request, is_by_fourier):
     x = np.random.default_rng(0).standard_normal((2, 1, 1024)).astype(np.float32)
 
     def run():
@@ -43,7 +44,9 @@ def test_a_small_crepe_has_the_same_output_and_gradients(emulate):
         return y.data, *(p.grad for p in model.parameters())
 
     expected = run()
-    emulator = emulate("reverse")
+    libraries = request.getfixturevalue("everything_by_fourier") if is_by_fourier else {}
+    emulator = emulate("reverse", **libraries)
     assert_same(run(), expected)
     launched = {"convolve_strict", "correlate_strict", "piece_moments", "max_pool", "dropout"}
+    launched |= {"cut_signals", "join_signals"} if is_by_fourier else set()
     assert launched <= emulator.launched
