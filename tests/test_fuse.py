@@ -8,6 +8,7 @@ import pytest
 
 import minicnn as mc
 from minicnn import kernels, models, nn, ops
+from tests.kernels.foreign import ForeignArray
 
 
 def noise(*shape, seed=0):
@@ -224,3 +225,15 @@ def test_the_reference_is_fused_too():
     with kernels.use(kernels.reference), mc.no_grad():
         fast = nn.fuse(model)
         np.testing.assert_allclose(fast(x).data, model(mc.Tensor(x)).data, atol=1e-5)
+
+
+def test_a_model_whose_arrays_are_not_numpys_is_fused_too():
+    model = awake(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()))
+    x = noise(1, 1, 8, 8)
+    with mc.no_grad():
+        expected = model(mc.Tensor(x)).data
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = ForeignArray(tensor.data)
+    with kernels.use(kernels.reference):
+        y = nn.fuse(model)(ForeignArray(x)).data
+    np.testing.assert_allclose(y.values, expected, atol=1e-5)

@@ -11,9 +11,9 @@ import numpy as np
 IN_CUPY = """
 absolute add arange argmax array asarray bitwise_and bitwise_or bitwise_xor broadcast_to clip
 concatenate cos divide empty_like equal exp expand_dims expm1 floor_divide full_like greater
-greater_equal less less_equal log log1p matmul max maximum min minimum multiply negative not_equal
-ones_like pad power remainder right_shift shape sign sqrt square stack subtract sum take_along_axis
-tanh tensordot where zeros_like
+greater_equal isfinite isnan less less_equal log log1p matmul max maximum min minimum multiply
+negative not_equal ones_like pad power remainder right_shift shape sign sqrt square stack subtract
+sum take_along_axis tanh tensordot where zeros_like
 """
 
 
@@ -37,7 +37,8 @@ class ForeignArray(np.lib.mixins.NDArrayOperatorsMixin):
     def _call(self, name, function, inputs, options):
         if name not in IN_CUPY.split():
             raise TypeError(f"not known to be in CuPy: {name}")
-        refuse_numpy((inputs, options))
+        if name not in ("array", "asarray"):  # CuPy's copy what they are given to the device
+            refuse_numpy((inputs, options))
         return wrap(function(*unwrap(inputs), **unwrap(options)))
 
     def __getitem__(self, index):
@@ -50,9 +51,15 @@ class ForeignArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getattr__(self, name):
         attribute = getattr(self.values, name)
-        if callable(attribute):
-            return lambda *inputs, **options: wrap(attribute(*unwrap(inputs), **unwrap(options)))
-        return wrap(attribute)
+        if not callable(attribute):
+            return wrap(attribute)
+
+        def method(*inputs, **options):
+            if not options.keys().isdisjoint({"initial", "where"}):
+                raise TypeError(f"not known to CuPy's {name}: {', '.join(options)}")
+            return wrap(attribute(*unwrap(inputs), **unwrap(options)))
+
+        return method
 
     def __len__(self):
         return len(self.values)
