@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from torch.nn import functional
 
 from benchmarks.harness import Case, drawn
 from benchmarks.layer import Layer, layer_cases
 from minicnn import kernels, ops
+
+try:
+    from torch.nn import functional
+except ImportError:  # `benchmarks.gpu` then measures minicnn alone
+    functional = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def cases(size: str) -> Iterator[Case]:
         yield from layer_cases("conv", name, build)
 
 
-def built(layer: Convolution, size: str) -> Layer:
-    """Return a convolution with its numbers, at "full" or "toy" size."""
+def built(layer: Convolution, size: str, draw: Callable[..., dict[str, Any]] = drawn) -> Layer:
+    """Return a convolution with its numbers, at "full" or "toy" size, as `draw` makes them."""
     x, o = getattr(layer, size)
     n, c, *extents = x
     axes = len(extents)
@@ -98,10 +101,11 @@ def built(layer: Convolution, size: str) -> Layer:
     return Layer(
         ours=functools.partial(convolve, padding=layer.padding, **layer.options),
         theirs=_torch_convolution(layer),
-        inputs=drawn(x=x, w=(o, c, *layer.kernel_size), **(dict(b=(o,)) if layer.bias else {})),
+        inputs=draw(x=x, w=(o, c, *layer.kernel_size), **(dict(b=(o,)) if layer.bias else {})),
         terms={"y": c * taps, "dx": o // layer.groups * taps, "dw": positions, "db": positions},
         flop=(flop, 2 * flop),  # the additions of the bias are not counted
         channels_last=axes == 2,
+        draw=draw,
     )
 
 
@@ -111,7 +115,7 @@ def _per_axis(value, axes):
 
 def _torch_convolution(layer):
     """Return the layer in PyTorch, which pads both sides alike: an uneven rest is padded before."""
-    convolve = {1: functional.conv1d, 2: functional.conv2d}[len(layer.padding)]
+    name = {1: "conv1d", 2: "conv2d"}[len(layer.padding)]
     even = [min(sides) for sides in layer.padding]
     rest = [
         side - both
@@ -121,7 +125,7 @@ def _torch_convolution(layer):
 
     def convolution(x, w, b=None):
         x = functional.pad(x, rest) if any(rest) else x
-        return convolve(x, w, b, padding=even, **layer.options)
+        return getattr(functional, name)(x, w, b, padding=even, **layer.options)
 
     return convolution
 

@@ -197,6 +197,15 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
     return {"lower": lower, "median": median, "upper": upper}
 
 
+def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ratio of the medians, and the quartiles of the ratio turn by turn."""
+    pairs = zip(theirs["seconds"], ours["seconds"], strict=True)
+    return {
+        "ratio": theirs["median"] / ours["median"],
+        "paired": quartiles([their_time / our_time for their_time, our_time in pairs]),
+    }
+
+
 def benchmark(
     case: Case,
     limits: Limits,
@@ -234,7 +243,7 @@ def benchmark(
     fastest = min(layouts, key=lambda layout: layouts[layout]["median"])
     present = dict(zip(problem.present, others[len(layouts) :], strict=True))
     rivals = {
-        name: present[name] | _compared(present[name], ours) if name in present else None
+        name: present[name] | compared(present[name], ours) if name in present else None
         for name in problem.rivals
     }
     return {
@@ -249,7 +258,7 @@ def benchmark(
         "ours": ours,
         "pytorch": layouts,
         "fastest": fastest,
-        **_compared(layouts[fastest], ours),
+        **compared(layouts[fastest], ours),
         **({"rivals": rivals} if rivals else {}),
     }
 
@@ -263,15 +272,6 @@ def _figures(problem, shortest, times):
         "gbytes": problem.traffic / spread["median"] / 1e9,
         "fraction": shortest / spread["median"],
         "seconds": times,
-    }
-
-
-def _compared(theirs, ours):
-    """Return the ratio of the medians, and the quartiles of the ratio turn by turn."""
-    pairs = zip(theirs["seconds"], ours["seconds"], strict=True)
-    return {
-        "ratio": theirs["median"] / ours["median"],
-        "paired": quartiles([their_time / our_time for their_time, our_time in pairs]),
     }
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.harness import Case, Problem, drawn
-from minicnn import Tensor
+from minicnn import Tensor, kernels
+
+try:
+    import torch
+except ImportError:  # `benchmarks.gpu` then measures minicnn alone
+    torch = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Layer:
         Arguments without a gradient, such as labels.
     channels_last : bool
         Whether PyTorch runs in its second layout too.
+    draw : callable
+        What draws the gradient of the output, as `drawn`; the inputs came from it too.
     """
 
     ours: Callable[..., Tensor]
@@ -39,6 +46,7 @@ class Layer:
     flop: tuple[float, float]
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     channels_last: bool = False
+    draw: Callable[..., dict[str, Any]] = drawn
 
     def forward(self) -> Problem:
         """Return the forward pass; no input requires a gradient, so neither side keeps a tape."""
@@ -58,7 +66,7 @@ class Layer:
 
     def gradients(self) -> Problem:
         """Return the gradients of all inputs; the forward pass before them is off the clock."""
-        dy = drawn(seed=1, dy=self._output().shape)["dy"]
+        dy = self.draw(seed=1, dy=self._output().shape)["dy"]
 
         def ours():
             leaves = [Tensor(array, requires_grad=True) for array in self.inputs.values()]
@@ -113,24 +121,23 @@ class Layer:
 
     def _in_layouts(self, side, *more):
         """Return a side per layout, of the inputs, the constants and `more` arrays as tensors."""
-        layouts = {"default": lambda tensor: tensor}
-        if self.channels_last:
+        layouts = {} if torch is None else {"default": lambda tensor: tensor}
+        if layouts and self.channels_last:
             layouts["channels_last"] = _channels_last
         sides = {}
         for name, convert in layouts.items():
             # Copies, because batch norm moves its statistics.
-            constants = [
-                convert(torch.from_numpy(array.copy())) for array in self.constants.values()
-            ]
-            inputs = [convert(torch.from_numpy(array)) for array in self.inputs.values()]
-            others = [convert(torch.from_numpy(array)) for array in more]
+            constants = [convert(_shared(array.copy())) for array in self.constants.values()]
+            inputs = [convert(_shared(array)) for array in self.inputs.values()]
+            others = [convert(_shared(array)) for array in more]
             sides[name] = partial(side, inputs, constants, *others)
         return sides
 
     def _output(self):
-        """Return what both sides are to compute, for its shape and size."""
-        arrays = [*self.inputs.values(), *(array.copy() for array in self.constants.values())]
-        return self.theirs(*map(torch.from_numpy, arrays))
+        """Return zeros like what both sides are to compute, for their shape and size."""
+        constants = [array.copy() for array in self.constants.values()]
+        with kernels.use(kernels.outline):
+            return self.ours(*map(Tensor, self.inputs.values()), *constants).data
 
     def _shapes(self):
         return {name: array.shape for name, array in {**self.inputs, **self.constants}.items()}
@@ -145,6 +152,11 @@ def layer_cases(topic: str, name: str, build: Callable[[], Layer]) -> Iterator[C
 def _channels_last(tensor):
     """Return images in PyTorch's second layout, and anything else as it is."""
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _shared(array):
+    """Return a tensor of PyTorch in the memory of an array, of NumPy's or of CuPy's."""
+    return torch.from_numpy(array) if isinstance(array, np.ndarray) else torch.from_dlpack(array)
 
 
 def _bytes(arrays):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import minicnn as mc
 from benchmarks.conv import Convolution, built
-from benchmarks.harness import Case, Problem
+from benchmarks.harness import Case, Problem, drawn
 from benchmarks.networks import NETWORKS, Batch, Network
 from minicnn import kernels
 from minicnn.autograd import observe
@@ -34,19 +35,37 @@ def cases(size: str) -> Iterator[Case]:
     for layer, first in convolutions().items():
         works = ("forward", "weight gradient", *(() if first else ("input gradient",)))
         for work in works:
-            build = functools.partial(_build, layer, size, work)
+            build = functools.partial(problem, layer, size, work)
             yield Case("layers", layer.name, work, build, SECONDS)
 
 
 @functools.cache
 def convolutions() -> dict[Convolution, bool]:
     """Return every convolution of all networks once, and whether the input has no gradient."""
+    return convolutions_of((*NETWORKS, *VARIANTS))
+
+
+def convolutions_of(networks: Iterable[Network]) -> dict[Convolution, bool]:
+    """Return every convolution of these networks once, and whether the input has no gradient."""
     found: dict[tuple, tuple[Convolution, bool]] = {}
-    for network in (*NETWORKS, *VARIANTS):
+    for network in networks:
         for layer, first in _observed(network):
             same, always_first = found.setdefault(_shape(layer), (layer, first))
             found[_shape(layer)] = same, always_first and first
     return dict(found.values())
+
+
+def problem(
+    layer: Convolution, size: str, work: str, draw: Callable[..., dict[str, Any]] = drawn
+) -> Problem:
+    """Return the problem of one work; nothing but what it computes and reads counts as moved."""
+    whole = built(layer, size, draw)
+    if work == "forward":
+        return whole.forward()
+    names = ["x"] if work == "input gradient" else [name for name in whole.inputs if name != "x"]
+    alone = whole.only(*names, flop=whole.flop[0]).gradients()
+    unread = sum(whole.inputs[name].nbytes for name in names)  # each is read for the other's sake
+    return dataclasses.replace(alone, traffic=alone.traffic - unread)
 
 
 def _shape(layer):
@@ -107,14 +126,3 @@ def _toy_extent(size, kernel_size, stride, padding, dilation):
 
 def _times(extents):
     return "x".join(map(str, extents))
-
-
-def _build(layer: Convolution, size: str, work: str) -> Problem:
-    """Return the problem of one work; nothing but what it computes and reads counts as moved."""
-    whole = built(layer, size)
-    if work == "forward":
-        return whole.forward()
-    names = ["x"] if work == "input gradient" else [name for name in whole.inputs if name != "x"]
-    problem = whole.only(*names, flop=whole.flop[0]).gradients()
-    unread = sum(whole.inputs[name].nbytes for name in names)  # each is read for the other's sake
-    return dataclasses.replace(problem, traffic=problem.traffic - unread)

@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import minicnn as mc
 from minicnn.doctor import processor_name
 
+try:
+    import torch
+except ImportError:  # `benchmarks.gpu` then measures minicnn alone
+    torch = None
+
+CUPY = "cupy-cuda12x", "cupy-cuda13x"
 BUSY = 0.25  # [cores] that others may take of those in use
 
 
@@ -141,7 +146,7 @@ def describe() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the version of Python and of every library that has a part in the figures."""
     found = {"python": platform.python_version(), "minicnn": mc.__version__}
-    for library in ("numpy", "numba", "torch", "onnx", "onnxruntime"):
+    for library in ("numpy", "numba", "torch", "onnx", "onnxruntime", *CUPY):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[library] = importlib.metadata.version(library)
     return found

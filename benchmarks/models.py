@@ -7,7 +7,6 @@ masks. What is timed draws them.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 from collections.abc import Callable, Iterator
@@ -18,8 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import minicnn as mc
 from benchmarks import harness, networks, onnx_runtime, pytorch
-from benchmarks.networks import NETWORKS, Network
-from minicnn import nn
+from benchmarks.networks import NETWORKS, Network, without_dropout
 
 # Beside the largest gradient of a network, what counts as one: the bias of a convolution before
 # batch normalisation, for one, has a gradient of nothing but rounding.
@@ -136,19 +134,6 @@ def check_gradients(network: Network, size: str) -> float:
         dict.fromkeys(["loss", *ours], MAGNIFIED**2 * _count(model)),
         least=LEAST * max(float(gradient.abs().max()) for gradient in gradients),
     )
-
-
-@contextlib.contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Let our model's dropout let all through in this block."""
-    rates = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
-    for module in rates:
-        module.p = 0.0
-    try:
-        yield
-    finally:
-        for module, rate in rates.items():
-            module.p = rate
 
 
 def _start(network, size):

@@ -5,7 +5,8 @@ So a process that is to tell what minicnn alone costs can use this file, see `be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,3 +145,16 @@ def inference(model: nn.Module, x: np.ndarray) -> Callable[[], tuple[np.ndarray]
     """Return an inference, which returns the logits; the model is in evaluation mode from now."""
     fused = nn.fuse(model.eval())
     return lambda: (fused(x).data,)
+
+
+@contextlib.contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Let our model's dropout let all through in this block."""
+    rates = {module: module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+    for module in rates:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, rate in rates.items():
+            module.p = rate

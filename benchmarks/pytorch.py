@@ -6,7 +6,9 @@ or compiled. Fused Adam is none of them but a setting, see `benchmarks.tuned`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -53,16 +55,26 @@ def training(
     mode: str,
     *,
     fused: bool = False,
+    capturable: bool = False,
+    device: str = "cpu",
+    autocast: Callable[[], AbstractContextManager] = contextlib.nullcontext,
 ) -> Callable[[], tuple[torch.Tensor]]:
-    """Return a training step, which returns the loss, with Adam as it comes or fused."""
-    run, inputs = _in_mode(twin, x, mode)
-    targets = torch.from_numpy(target)
+    """Return a training step, which returns the loss, with Adam as it comes or fused.
+
+    With `capturable` Adam counts its steps on the device, which a CUDA graph needs. The forward
+    pass and the loss are computed inside `autocast()`.
+    """
+    run, inputs = _in_mode(twin.to(device), x, mode)
+    inputs, targets = inputs.to(device), torch.from_numpy(target).to(device)
     # None leaves the choice to PyTorch, as users do: on the CPU it takes a loop over parameters.
-    optimizer = torch.optim.Adam(twin.parameters(), lr=LEARNING_RATE, fused=fused or None)
+    optimizer = torch.optim.Adam(
+        twin.parameters(), lr=LEARNING_RATE, fused=fused or None, capturable=capturable
+    )
 
     def step():
         optimizer.zero_grad()
-        loss = LOSSES[network.task](run(inputs), targets)
+        with autocast():
+            loss = LOSSES[network.task](run(inputs), targets)
         loss.backward()
         optimizer.step()
         return (loss,)
@@ -70,12 +82,20 @@ def training(
     return step
 
 
-def inference(twin: torch.nn.Module, x: np.ndarray, mode: str) -> Callable[[], tuple[torch.Tensor]]:
-    """Return an inference, which returns the logits."""
-    run, inputs = _in_mode(twin.eval(), x, mode)
+def inference(
+    twin: torch.nn.Module,
+    x: np.ndarray,
+    mode: str,
+    *,
+    device: str = "cpu",
+    autocast: Callable[[], AbstractContextManager] = contextlib.nullcontext,
+) -> Callable[[], tuple[torch.Tensor]]:
+    """Return an inference, which returns the logits; it computes inside `autocast()`."""
+    run, inputs = _in_mode(twin.eval().to(device), x, mode)
+    inputs = inputs.to(device)
 
     def infer():
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast():
             return (run(inputs),)
 
     return infer

@@ -243,7 +243,7 @@ def test_the_gradient_of_one_argument_is_that_argument_s_alone():
     whole = conv.built(layer, "toy")
     everything = [tuple(dw.shape) for dw in whole.gradients().ours()()]
     for work, shapes in (("input gradient", everything[:1]), ("weight gradient", everything[1:])):
-        alone = layers._build(layer, "toy", work)
+        alone = layers.problem(layer, "toy", work)
         for side in (alone.ours, *alone.theirs.values()):
             assert [tuple(dx.shape) for dx in side()()] == shapes
         assert alone.flop == whole.flop[0]
@@ -253,8 +253,8 @@ def test_the_gradient_of_one_argument_is_that_argument_s_alone():
 def test_one_gradient_moves_what_it_reads_and_writes():
     layer = conv.Convolution("tiny", ((2, 3, 5, 5), 4), ((2, 3, 5, 5), 4), (3, 3), 1, conv.NONE)
     x, w, b, y = 2 * 3 * 5 * 5, 4 * 3 * 3 * 3, 4, 2 * 4 * 3 * 3
-    assert layers._build(layer, "toy", "input gradient").traffic == 4 * (x + w + b + y)
-    assert layers._build(layer, "toy", "weight gradient").traffic == 4 * (x + w + b + y)
+    assert layers.problem(layer, "toy", "input gradient").traffic == 4 * (x + w + b + y)
+    assert layers.problem(layer, "toy", "weight gradient").traffic == 4 * (x + w + b + y)
 
 
 def test_a_case_has_its_own_time_unless_the_command_line_gives_one(monkeypatch, tmp_path):
@@ -334,7 +334,7 @@ def test_a_gradient_of_nothing_but_rounding_is_held_against_the_others():
 
 def test_dropout_is_off_for_the_comparison_alone():
     model = network("crepe tiny").build()
-    with models.without_dropout(model):
+    with networks.without_dropout(model):
         assert model.dropout.p == 0
     assert model.dropout.p == 0.25
     x = torch.ones(100)
