@@ -20,11 +20,6 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import minicnn as mc
 from minicnn.doctor import processor_name
 
-try:
-    import torch
-except ImportError:  # `benchmarks.gpu` then measures minicnn alone
-    torch = None
-
 CUPY = "cupy-cuda12x", "cupy-cuda13x"
 BUSY = 0.25  # [cores] that others may take of those in use
 
@@ -64,6 +59,8 @@ def measure_limits(threads: int, size: int) -> Limits:
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let both sides, and the libraries below them, use this many threads inside the block."""
+    import torch  # seconds, for which who only asks about the machine need not wait
+
     ours, theirs = mc.get_num_threads(), torch.get_num_threads()
     with threadpool_limits(count):
         mc.set_num_threads(count)
@@ -82,6 +79,8 @@ def settle(longest: float = 0.5) -> None:
     2 ** 26 cycles, and keep cores from the library that comes next: with two threads on two cores
     PyTorch's layer of 0.3 ms took 7 ms after a matrix product of NumPy. One thread never spins.
     """
+    import torch
+
     end = time.perf_counter() + longest
     while torch.get_num_threads() > 1 and time.perf_counter() < end:
         before = time.process_time()
