@@ -1,7 +1,7 @@
 # Each target makes its own virtual environment; `make run PYTHON=python3.12` chooses another Python.
 PYTHON ?= python3
 
-.PHONY: run gallery test test-slow test-training torture sanitize bench lint clean
+.PHONY: run gallery test test-slow test-training torture sanitize bench bench-gpu lint clean
 
 run: .venv/examples
 	.venv/bin/python examples/lenet5.py
@@ -26,6 +26,10 @@ sanitize: .venv/test
 
 bench: .venv/bench
 	.venv/bin/python -m benchmarks
+
+# CuPy and a PyTorch with CUDA must be there: which ones, only the machine's driver can tell.
+bench-gpu:
+	$(PYTHON) benchmarks/gpu.py
 
 lint: .venv/lint
 	.venv/bin/ruff check .
