@@ -129,16 +129,22 @@ def training(
     network: Network, model: nn.Module, x: np.ndarray, target: np.ndarray
 ) -> Callable[[], tuple[np.ndarray]]:
     """Return a training step, which returns the loss."""
+    taken = step(network, model)
+    return lambda: (taken(x, target),)
+
+
+def step(network: Network, model: nn.Module) -> Callable[[Any, Any], Any]:
+    """Return a training step of a batch and its target, which returns the loss as an array."""
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
-    def step():
+    def taken(x, target):
         optimizer.zero_grad()
         loss = LOSSES[network.task](model(mc.Tensor(x)), target)
         loss.backward()
         optimizer.step()
-        return (loss.data,)
+        return loss.data
 
-    return step
+    return taken
 
 
 def inference(model: nn.Module, x: np.ndarray) -> Callable[[], tuple[np.ndarray]]:

@@ -452,6 +452,7 @@ def test_every_figure_stands_in_its_table(recorded):
         "| vgg16 | inference | 32x3x224x224 | 2.00 (1.80 - 2.20) | - | 4.00 (3.60 - 4.40) | - | - "
         "| 1.94 (1.75 - 2.13) | 0.970 (0.970 - 0.970) | 2.00 | - | no (0.970 of 1.0) |" in text
     )
+    assert "\n- inference, graph: not available: minicnn captures no step as a CUDA graph\n" in text
     assert "| vgg16: 3 to 64 | forward | 2000 (1800 - 2200) |" in text
     assert "| networks | 4 of 5 | 0 | 12 | complete |" in text
 

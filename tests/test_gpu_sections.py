@@ -1,6 +1,5 @@
 """What the sections of `benchmarks/gpu.py` do, with the CPU in place of the GPU."""
 
-import inspect
 import re
 import subprocess
 import sys
@@ -521,11 +520,39 @@ def test_nvidia_smi_answers_what_it_can(monkeypatch, tmp_path):
     assert facts.nvidia_smi() == {"answers": None}
 
 
-def test_our_graph_is_measured_as_soon_as_minicnn_captures_steps():
-    """When this fails, `benchmarks.device.graphs.ours` is to return the captured step."""
-    assert isinstance(graphs.ours(lambda: None), str)
-    assert "cuda_graph" not in inspect.signature(mc.fit).parameters
-
-
-def test_pytorch_s_graph_is_captured_on_a_gpu_only():
+def test_graphs_are_recorded_on_a_gpu_only():
+    assert graphs.ours(lambda x: x, [np.ones(2)], "cpu") == "not available: graphs are CUDA's"
     assert graphs.theirs(lambda: None, "cpu") == "not available: graphs are CUDA's"
+
+
+def test_a_step_that_cannot_be_recorded_is_said(monkeypatch):
+    class Refuses:
+        def __init__(self, step):
+            self.calls = 0
+
+        def __call__(self, x):
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("it looks\nat numbers")
+
+    monkeypatch.setattr(kernels.cuda.graph, "ByShape", Refuses)
+    found = graphs.ours(lambda x: x, [np.ones(2)], "cuda")
+    assert found == "not recorded: it looks at numbers"
+
+
+def test_a_graph_of_ours_is_held_against_the_step_before_it_is_timed(cpu, monkeypatch):
+    network = steps.NETWORKS[0]
+    (found,) = (
+        each
+        for each in networks.items(cpu, "toy")
+        if each.key.startswith(f"{network.name}, training step, float32")
+    )
+    graph = lambda step, arrays, device: lambda: (step(*arrays),)  # noqa: E731
+    monkeypatch.setattr(graphs, "ours", graph)
+    record = found.run(1.0)
+    assert list(record["ours"]) == ["eager", "graph"]
+    assert record["errors"]["graph"]["loss"] < 1e-6
+    wrong = lambda step, arrays, device: lambda: (2 * step(*arrays),)  # noqa: E731
+    monkeypatch.setattr(graphs, "ours", wrong)
+    with pytest.raises(WrongResult, match="graph, loss"):
+        found.run(1.0)

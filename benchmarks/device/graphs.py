@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from minicnn import kernels
+
+NO_CUDA = "not available: graphs are CUDA's"
+TRAINING_ALONE = "not available: minicnn records training steps alone"
 WARMING = 3  # before a capture, as PyTorch's documentation has it
 
 
-def ours(step: Callable[[], Any]) -> Callable[[], Any] | str:
-    """Return a step of minicnn as a graph, or why there is none: the only place that makes one.
+def ours(
+    step: Callable[..., Any], arrays: Sequence[Any], device: str
+) -> Callable[[], Sequence[Any]] | str:
+    """Return a step of minicnn as `mc.fit(cuda_graph=True)` records it, or why there is none.
 
     Parameters
     ----------
     step : callable
-        From `networks.training` or `networks.inference`, on the GPU.
+        From `networks.step`.
+    arrays : sequence of arrays
+        What it is given each time; as in training, they are copied to where the graph reads them.
+    device : str
     """
-    return "not available: minicnn captures no step as a CUDA graph"
+    if device != "cuda":
+        return NO_CUDA
+    recorded = kernels.cuda.graph.ByShape(step)
+    try:
+        for _ in range(2):  # the second call records
+            recorded(*arrays)
+    except RuntimeError as error:
+        return _refused(error)
+    return lambda: (recorded(*arrays),)
 
 
 def theirs(step: Callable[[], Any], device: str) -> Callable[[], Any] | str:
@@ -24,7 +41,7 @@ def theirs(step: Callable[[], Any], device: str) -> Callable[[], Any] | str:
     import torch
 
     if device != "cuda":
-        return "not available: graphs are CUDA's"
+        return NO_CUDA
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -36,10 +53,14 @@ def theirs(step: Callable[[], Any], device: str) -> Callable[[], Any] | str:
         with torch.cuda.graph(graph):
             results = step()
     except RuntimeError as error:
-        return f"not captured: {' '.join(str(error).split())[:200]}"
+        return _refused(error)
 
     def replay():
         graph.replay()
         return results
 
     return replay
+
+
+def _refused(error):
+    return f"not recorded: {' '.join(str(error).split())[:200]}"

@@ -109,14 +109,17 @@ def training(gpu, network, model, x, target, lane):
         with without_dropout(moved):
             (loss,) = step()
         results = {"loss": [loss], "gradients": _gradients(moved, model)}
-        ours = {"eager": step, "graph": graphs.ours(step)}
         if torch is None:
             expected = _by_reference(network, moved, batch, wanted)
-            return ours, {}, {"reference": _errors("reference", results, expected, lane.allowed)}
-        theirs, errors = _pytorch_training(gpu, network, model, x, target, lane, results)
-    if lane is FLOAT32:
+            theirs: dict[str, Any] = {}
+            errors = {"reference": _errors("reference", results, expected, lane.allowed)}
+        else:
+            theirs, errors = _pytorch_training(gpu, network, model, x, target, lane, results)
+        graph, error = _our_graph(gpu, network, model, (batch, wanted), lane, loss)
+    errors |= error
+    if lane is FLOAT32 and torch is not None:
         errors["float64"] = check_gradients(gpu, network, model, x, target)
-    return ours, theirs, errors
+    return {"eager": step, "graph": graph}, theirs, errors
 
 
 def inference(gpu, network, model, x, target, lane):
@@ -128,7 +131,7 @@ def inference(gpu, network, model, x, target, lane):
         infer()  # here `nn.fuse` compares what it made with the model, to the rounding of float32
     with lane.held():
         results = {"outputs": infer()}
-        ours = {"eager": infer, "graph": graphs.ours(infer)}
+        ours = {"eager": infer, "graph": graphs.TRAINING_ALONE}
         if torch is None:
             with kernels.use(kernels.reference):
                 expected = {"outputs": [moved(batch).data]}
@@ -169,6 +172,20 @@ def check_gradients(
 
 
 WORKS: dict[str, Callable] = {"training step": training, "inference": inference}
+
+
+def _our_graph(gpu, network, model, arrays, lane, loss):
+    """Return our training step as a graph, or why there is none, and how far its loss is off.
+
+    What is compared lets dropout through, as the step that the loss is from; what is timed drops.
+    """
+    moved = copy.deepcopy(model).to(gpu.name)
+    with without_dropout(moved):
+        graph = graphs.ours(networks.step(network, moved), arrays, gpu.name)
+        if isinstance(graph, str):
+            return graph, {}
+        errors = _errors("graph", {"loss": [loss]}, {"loss": graph()}, lane.allowed)
+    return graphs.ours(networks.step(network, moved), arrays, gpu.name), {"graph": errors}
 
 
 def _pytorch_training(gpu, network, model, x, target, lane, results):

@@ -150,7 +150,18 @@ def _networks(records):
         if found:
             cells = [_network(key, record) for key, record in found]
             lines += ["", f"### {lane}: {text}", "", *rows(columns, (0, 1, 2), cells)]
+            lines += ["", *_missing(record for _, record in found)]
     return lines
+
+
+def _missing(records):
+    """Return a line for each way that is not there, and why."""
+    found = dict.fromkeys(
+        f"- {record['work']}, {name}: {why}"
+        for record in records
+        for name, why in record["missing"].items()
+    )
+    return list(found)
 
 
 def _network(key, record):

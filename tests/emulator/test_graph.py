@@ -10,6 +10,8 @@ from minicnn.kernels.cuda import launch, module
 from minicnn.kernels.cuda.graph import ByShape, Graph
 
 import minicnn as mc
+from benchmarks import networks
+from benchmarks.device import graphs
 from minicnn import kernels, nn, ops, optim
 from minicnn.data import ArrayDataset, DataLoader
 from minicnn.models.lenet5 import map_loss
@@ -112,6 +114,24 @@ def test_a_number_that_stands_still_makes_a_difference(changes, emulate, monkeyp
     monkeypatch.setattr(kernels, "changing", lambda compute: compute())
     frozen = train(cuda_graph=True, **options)[1]
     assert not np.array_equal(frozen["conv.weight"], plain["conv.weight"])
+
+
+def test_the_step_that_is_timed_on_a_gpu_is_recorded_with_the_same_bits(emulate):
+    (network,) = (each for each in networks.NETWORKS if each.name == "lenet5 modern")
+    emulate()
+
+    def third_loss(made):
+        model = network.build()
+        arrays = [array.view(Taped) for array in networks.drawn(network, model, "toy")]
+        call = made(networks.step(network, on_the_device(model)), arrays)
+        return np.array(call()[0])
+
+    def plain(step, arrays):
+        for _ in range(2):
+            step(*arrays)
+        return lambda: (step(*arrays),)
+
+    assert third_loss(lambda step, arrays: graphs.ours(step, arrays, "cuda")) == third_loss(plain)
 
 
 class Idle(Emulator):
