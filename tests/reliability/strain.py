@@ -101,6 +101,7 @@ def convolution(draw, algorithm):
     if name == "conv2d":
         options["slope"] = draw.rng.choice((1.0, 1.0, 0.0, 0.3))
         arguments = some(*x), some(*w), some(o) if draw.chance(0.5) else None
+        name = "prepared" if draw.chance(0.3) else name
     elif name == "conv2d_input_grad":
         arguments = some(*dy), some(*w), tuple(size)
     elif name == "conv2d_weight_grad":
@@ -266,11 +267,19 @@ def copied(arguments):
     return arguments
 
 
+def done(name, arguments, options):
+    """Return what a call returns: of a convolution too whose filters were prepared for it."""
+    if name == "prepared":
+        x, w, b = arguments
+        return conv.prepared(w, b, x.shape, **options)(x)
+    return getattr(kernels.cpu, name)(*arguments, **options)
+
+
 def check(name, arguments, options, watch):
     """Do a call, and compare it with the reference."""
     kept = copied(arguments)
-    wanted = getattr(reference, name)(*kept, **options)
-    results = getattr(kernels.cpu, name)(*arguments, **options)
+    wanted = getattr(reference, "conv2d" if name == "prepared" else name)(*kept, **options)
+    results = done(name, arguments, options)
     if name.endswith("_step"):
         results, wanted = arguments, kept
     else:
