@@ -20,7 +20,7 @@ MINUTES = 8
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux says how large it is")
 @pytest.mark.parametrize(
-    ("name", "quick", "full"), [("lenet5", 1000, 10_000), ("crepe-tiny", 100, 1000)]
+    ("name", "quick", "full"), [("lenet5", 500, 10_000), ("crepe-tiny", 100, 1000)]
 )
 def test_the_memory_of_a_training_stays_within_2_percent_after_its_first_steps(
     name, quick, full, times, count
