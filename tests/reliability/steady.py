@@ -31,10 +31,9 @@ def main():
     order = np.arange(steps // PARTS * len(x)) % len(x)
     # What an epoch begins and ends with, a record and a best state, is part of a training.
     batches = data.DataLoader(data.ArrayDataset(x[order], targets[order]), len(x), shuffle=True)
-    print("ready", flush=True)
 
     def size(*_):
-        print(resident(), flush=True)
+        print(resident())
         return 0.0
 
     mc.fit(
