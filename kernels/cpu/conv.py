@@ -211,7 +211,7 @@ def conv_transpose2d_weight_grad(dy, x, kernel_size, *, stride, padding, dilatio
 
 def conv2d_bias_grad(dy):
     """Return the gradient (o,) of the bias of `conv2d` and of `conv_transpose2d`."""
-    db = np.empty(dy.shape[1], dy.dtype)
+    db = memory.empty((dy.shape[1],), dy.dtype)
     rows = memory.contiguous(dy).reshape(*dy.shape[:2], dy.shape[2] * dy.shape[3])
     _sums(rows, db, count=len(db), elements=dy.size)
     return db

@@ -206,7 +206,7 @@ def _convolve(x, w, filters, b, y, slope, windows, places):
     turns = max(-(-outputs // rows), min(-(-2 * workers // blocks), outputs // 32))
     rows = -(-outputs // turns // ROWS) * ROWS
     turns = -(-outputs // rows)
-    bias = np.zeros(channels, x.dtype) if b is None else np.ascontiguousarray(b)
+    bias = memory.zeros((channels,), x.dtype) if b is None else np.ascontiguousarray(b)
     in_place = _are_in_place(windows, layout, places, len(x))
     rooms = [
         memory.empty((workers, 0 if in_place else rows * panel), x.dtype),

@@ -212,7 +212,7 @@ def _convolve(x, w, filters, flipped, b, y, slope, m, first, groups):
     inputs, results, tiles = tiles_of(x, y, m, to, first)
     if not tiles:
         return False
-    bias = np.zeros(in_vectors(groups * bank.outputs, x) + SPARE, x.dtype)
+    bias = memory.zeros((in_vectors(groups * bank.outputs, x) + SPARE,), x.dtype)
     if b is not None:
         bias[: len(b)] = b
     job = Job(groups, bank, tiles, inputs, results, to, back)

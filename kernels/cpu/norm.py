@@ -24,7 +24,7 @@ def batch_norm(x, w, b, eps):
     other the values of a channel lie: batch norm would magnify it.
     """
     y, channels = memory.empty(x.shape, x.dtype), x.shape[1]
-    mean, variance = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    mean, variance = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
     arguments = _rows(x), _rows(y), w, b, eps, mean, variance
     _normalise(*arguments, count=channels, elements=2 * x.size)
     return y, mean, variance
@@ -50,7 +50,7 @@ def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
 
 def _gradients(dy, x, w, mean, variance, eps, constant):
     dx, channels = memory.empty(x.shape, x.dtype), x.shape[1]
-    dw, db = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    dw, db = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
     arguments = _rows(dy), _rows(x), _rows(dx), dw, db, w, mean, variance, eps, constant
     _slopes(*arguments, count=channels, elements=3 * x.size)
     return dx, dw, db

@@ -21,7 +21,7 @@ WORK = 8
 def multiply_upright(x, w, b, y):
     """Put x (n, i) times the transpose of w (o, i), plus b (o,) or None, into y (n, o)."""
     n, terms = x.shape
-    bias = np.zeros(len(w), x.dtype) if b is None else np.ascontiguousarray(b)
+    bias = memory.zeros((len(w),), x.dtype) if b is None else np.ascontiguousarray(b)
     tile = columns(x.dtype)
     for start in range(0, n, 4 * tile):
         some_x, some_y = x[start : start + 4 * tile], y[start : start + 4 * tile]

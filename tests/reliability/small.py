@@ -1,0 +1,34 @@
+"""Every model, at a size at which all of them can be trained again and again."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.models import entries
+
+# Layers are the same at a quarter of the width, where 98 % of the time would go into 140 million
+# weights; and FCN, whose input cannot be shorter, learns from one clip as well.
+_NARROW = {"alexnet", "vgg11", "vgg13", "vgg16", "vgg19"}
+_ALONE = {"fcn3", "fcn4", "fcn5", "fcn6", "fcn7"}
+
+
+def _small(entry):
+    if entry.name in _NARROW:
+        return replace(entry, options={**entry.options, "width": 0.25})
+    return replace(entry, batch=1) if entry.name in _ALONE else entry
+
+
+ENTRIES = {str(entry): _small(entry) for entry in entries.ENTRIES}
+# Between them they have every kind of layer, and both kinds of chance: dropout and noise.
+QUICK = ("lenet5", "spiral_cnn-1", "crepe-tiny")
+
+
+def of_models(names=tuple(ENTRIES), quick=QUICK):
+    """Return a mark: a test of these models, which is quick for some."""
+    return pytest.mark.parametrize(
+        "entry",
+        [
+            pytest.param(ENTRIES[name], id=name, marks=() if name in quick else pytest.mark.torture)
+            for name in names
+        ],
+    )

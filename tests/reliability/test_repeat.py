@@ -1,0 +1,116 @@
+"""The same seed gives the same bits: again, with other threads, other workers, or a break."""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import minicnn as mc
+from minicnn import data, kernels, optim
+from tests.models.entries import Entry
+from tests.reliability.small import of_models
+
+PROMISE = "the same seed gives the same bits"
+MINUTES = 8
+
+EPOCHS = 2
+# What is loaded does not depend on what it is for: a model with each kind of target will do.
+LOADED = ("lenet5", "onset_cnn", "recommender", "crepe-tiny")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the bits: a model, and how many steps it is trained in each of the epochs."""
+
+    entry: Entry
+    steps: int
+
+    # Options are a dict, which has no hash.
+    def __hash__(self):
+        return hash((str(self.entry), self.steps))
+
+
+@pytest.fixture
+def plan(entry, times):
+    return Plan(entry, times(quick=4, full=20) // EPOCHS)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = mc.get_num_threads()
+    yield
+    mc.set_num_threads(before)
+
+
+def noisy(x, target, *, rng):
+    return x + rng.normal(0, 0.1, x.shape).astype(np.float32), target
+
+
+def samples(plan, model):
+    """Return as many samples as an epoch takes, of noise, and their targets."""
+    x = np.concatenate([plan.entry.x(model, seed) for seed in range(plan.steps)])
+    with mc.no_grad(), kernels.use(kernels.outline):
+        outputs = model.eval()(x[:1])
+    return data.ArrayDataset(x, plan.entry.target((len(x), *outputs.shape[1:])))
+
+
+def trained(plan, *, seed=7, threads=1, workers=0, folder=None, epochs=EPOCHS):
+    """Return a digest of everything that training leaves behind, by its name."""
+    mc.set_num_threads(threads)
+    mc.manual_seed(seed)
+    model = plan.entry.build()
+    options = dict(shuffle=True, transform=noisy, num_workers=workers)
+    loader = data.DataLoader(samples(plan, model), plan.entry.batch, **options)
+    optimizer = optim.Adam(model.parameters(), lr=plan.entry.rate)
+    history = mc.fit(
+        model, loader, plan.entry.loss, optimizer,
+        epochs=epochs, checkpoint=folder, resume=folder is not None, progress=False,
+    )  # fmt: skip
+    loader.close()
+    arrays = {**model.state_dict(), "loss": np.array([r["train_loss"] for r in history])}
+    return {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
+
+
+@functools.cache
+def usual(plan):
+    """Return what the plan comes to with one thread, no workers and no break."""
+    return trained(plan)
+
+
+def assert_same(plan, **how):
+    digests, wanted = trained(plan, **how), usual(plan)
+    assert digests.keys() == wanted.keys()
+    assert [name for name in wanted if digests[name] != wanted[name]] == []
+
+
+@of_models()
+def test_a_run_that_is_done_again_and_once_more_with_a_break_ends_with_the_same_bits(
+    plan, tmp_path, count
+):
+    assert_same(plan)
+    trained(plan, folder=tmp_path, epochs=1)
+    assert_same(plan, folder=tmp_path, seed=8)  # what the broken-off run drew goes on
+    count(runs_equal=3)
+
+
+@of_models()
+@pytest.mark.parametrize("threads", [2, 4])
+def test_the_number_of_threads_changes_no_bit(plan, threads, count):
+    assert_same(plan, threads=threads)
+    count(runs_with_other_threads=1)
+
+
+@of_models(LOADED, quick=["lenet5"])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_workers_that_load_changes_no_bit(plan, workers, count):
+    assert_same(plan, workers=workers)
+    count(runs_with_workers=1)
+
+
+@of_models(["lenet5"])
+def test_another_seed_gives_other_bits(plan):
+    digests, others = trained(plan, seed=8), usual(plan)
+    same = {name for name in others if digests[name] == others[name]}
+    assert same == {"OUT.weight"}  # the paper's bitmaps, which are not trained
