@@ -22,6 +22,7 @@ import numpy as np
 from minicnn import kernels
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import held, load, save, written_whole
+from minicnn.kernels import memory
 from minicnn.nn.module import Buffer, Module
 from minicnn.optim import Optimizer, Schedule, clip_grad_norm
 from minicnn.rng import generator
@@ -214,6 +215,8 @@ def evaluate(
             total += float(loss(output, target)) * len(target)
             count += len(target)
             if metrics:
+                if not outputs and hasattr(batches, "__len__"):
+                    memory.demand(len(batches) * output.data.nbytes, "evaluate: all outputs")
                 outputs.append(output.numpy())
                 targets.append(kernels.to(target, "cpu"))
     if not count:
@@ -255,6 +258,8 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
             batch = [array[start : start + batch_size] for array in inputs]
             tensors, _ = _tensors((*batch, batch[0]), model)
             outputs.append(model(*tensors).numpy())
+            if not start:
+                memory.demand(outputs[0].nbytes * count // len(outputs[0]), "predict: all outputs")
     return np.concatenate(outputs)
 
 

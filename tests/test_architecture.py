@@ -17,7 +17,7 @@ floors = [
         "minicnn.axes",
         "minicnn.field",
     },
-    {"minicnn.arithmetic"},
+    {"minicnn.arithmetic", "minicnn.workers"},
     {"minicnn.autograd"},
     {
         "minicnn.ops",
