@@ -162,7 +162,7 @@ def demand(size: int, what: str) -> None:
     room = available() if size > LEAST else None
     if room is not None and size > room:
         raise MemoryError(
-            f"{what} takes {size / 1e9:,.3g} GB of memory, and {room / 1e9:,.3g} GB are free"
+            f"{what} takes {size / 1e9:,.2f} GB of memory, and {room / 1e9:,.2f} GB are free"
         )
 
 
