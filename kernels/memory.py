@@ -11,6 +11,7 @@ room is needed, the memory that has waited longest goes back to the system. It g
 piece that stays in use holds back what it was cut from, at most `LOOSE` times its own size.
 """
 
+import contextlib
 import os
 import threading
 from bisect import bisect_left, insort
@@ -27,6 +28,7 @@ ALIGNMENT = 64  # a vector across two cache lines is read twice [bytes]
 # A piece more than so many times as large is not cut: a small array that stays would keep it all.
 LOOSE = 16
 PAGE = 1 << 12  # pieces are so many whole pages [bytes]
+ASKED = 1 << 28  # for larger arrays the system is asked whether there is room [bytes]
 
 _lock = threading.Lock()
 _returned: deque = deque()
@@ -75,7 +77,7 @@ def empty(shape, dtype):
     size *= dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype)
-    piece = _borrow(-(-size // PAGE) * PAGE)
+    piece = _borrow(-(-size // PAGE) * PAGE, f"an array of {dtype} and shape {tuple(shape)}")
     return np.asarray(_Loan(piece, tuple(map(int, shape)), dtype))
 
 
@@ -111,6 +113,59 @@ def owns(array):
     return array.base is None or isinstance(array.base, _Loan)
 
 
+def available() -> int | None:
+    """Return how much memory the system could give this process, or None where that is unknown.
+
+    What other files keep in memory counts, since the system gives it up; limits of the process and
+    of its container are heeded [bytes].
+    """
+    found = []
+    with contextlib.suppress(OSError, ValueError):  # there is none, or the limit is "max"
+        root = "/sys/fs/cgroup/memory."
+        most, used = (int(_lines(root + name)[0]) for name in ("max", "current"))
+        held = dict(line.split() for line in _lines(root + "stat"))
+        found.append(most - used + int(held[b"inactive_file"]) + int(held[b"active_file"]))
+    with contextlib.suppress(OSError):  # not Linux
+        [line] = (line for line in _lines("/proc/meminfo") if line.startswith(b"MemAvailable"))
+        found.append(int(line.split()[1]) << 10)
+        import resource  # Windows has none
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            pages = int(_lines("/proc/self/statm")[0].split()[0])
+            found.append(limit - pages * resource.getpagesize())
+    return max(min(found), 0) if found else None
+
+
+def _lines(path):
+    """Return the lines of a file of the system's."""
+    with open(path, "rb") as file:
+        return file.readlines()
+
+
+def demand(size: int, what: str) -> None:
+    """Refuse what does not fit into memory, before anything is taken.
+
+    The system hands out more than there is, and kills whoever uses it.
+
+    Parameters
+    ----------
+    size : int [bytes]
+    what : str
+        What takes it: how the message begins.
+
+    Raises
+    ------
+    MemoryError
+        If there is less room than that.
+    """
+    room = available() if size > LEAST else None
+    if room is not None and size > room:
+        raise MemoryError(
+            f"{what} takes {size / 1e9:,.2f} GB of memory, and {room / 1e9:,.2f} GB are free"
+        )
+
+
 def memory_stats() -> dict[str, int]:
     """Return what large arrays of the kernels take.
 
@@ -138,8 +193,8 @@ def empty_cache() -> None:
         _figures["peak"] = _figures["in_use"]
 
 
-def _borrow(size):
-    """Return a piece of this size."""
+def _borrow(size, what):
+    """Return a piece of this size, for what messages may name."""
     with _lock:
         _collect()
         place = bisect_left(_free, (size,))
@@ -151,6 +206,8 @@ def _borrow(size):
             _take(piece)
             _cut(piece, size)
     if fresh:
+        if size > ASKED:
+            demand(size, what)
         memory = np.empty(size + ALIGNMENT, np.uint8)
         piece = _Piece(memory, memory.ctypes.data + -memory.ctypes.data % ALIGNMENT, size)
     with _lock:

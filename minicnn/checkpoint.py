@@ -15,6 +15,7 @@ import numpy as np
 
 from minicnn import kernels
 from minicnn.autograd import Tensor
+from minicnn.kernels import memory
 
 _METADATA_KEY = "minicnn"
 
@@ -39,7 +40,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise _said(error, path) from None
+        raise _said(error, path) if error.errno else error from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -119,6 +120,8 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
     ------
     TypeError
         If a value is neither an array nor what JSON can hold.
+    ValueError
+        If values and arrays are so many, and so small, that `load` would not read them.
     OSError
         If the file cannot be written; an earlier one is unharmed then.
     """
@@ -144,14 +147,32 @@ def save(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
         else:
             values[name] = value
     try:
-        metadata = {_METADATA_KEY: json.dumps(values, default=_plain)}
+        text = json.dumps(values, default=_plain)
     except TypeError as error:
         kinds = {name: type(value).__name__ for name, value in values.items()}
         raise TypeError(f"save: {error}; values that are not arrays: {kinds}") from None
-    path = Path(path)
+    path, size = Path(path), len(text) + sum(array.nbytes for array in arrays.values())
+    if reason := _too_much(size, len(arrays), text):
+        raise ValueError(f"save: {str(path)!r} ({size} bytes) {reason}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
-        temporary.write_bytes(as_bytes(arrays, metadata=metadata))
+        temporary.write_bytes(as_bytes(arrays, metadata={_METADATA_KEY: text}))
+
+
+# What a small file may not become [bytes]: values and arrays are objects of so much, and all that
+# is read from a file takes ten times its size at most, and this much beside.
+_VALUE, _ARRAY, _RATIO, _ROOM = 200, 700, 10, 1 << 26
+
+
+def _too_much(size, arrays, text):
+    """Return why a file of this size is not read, if its parts are too many and too small."""
+    values = sum(map(text.count, ",:[{"))
+    if _VALUE * values + _ARRAY * arrays <= _RATIO * size + _ROOM:
+        return None
+    return (
+        f"has {arrays:,} arrays and {values:,} values beside them; so many take "
+        f"more than {_RATIO} times its size in memory: numbers belong into few, large arrays"
+    )
 
 
 def _plain(value):
@@ -178,24 +199,34 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no safetensors file, is cut short, or holds a dtype that NumPy lacks.
+        If it is no safetensors file, is cut short, holds a dtype that NumPy lacks, or so many
+        small values that they take far more memory than the file.
+    MemoryError
+        If there is no room for it.
     """
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         folder = ", it is a folder" if Path(path).is_dir() else ""
         raise FileNotFoundError(f"load: there is no file {os.fspath(path)!r}{folder}")
+    size = Path(path).stat().st_size
+    memory.demand(size, f"load: {os.fspath(path)!r}")
     try:
         with safe_open(path, framework="numpy") as file:
-            values = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text = (file.metadata() or {}).get(_METADATA_KEY, "{}")
+            names = file.keys()
+            if reason := _too_much(size, len(names), text):
+                raise _RefusalError(reason)
+            values = json.loads(text)
+            state = {name: file.get_tensor(name) for name in names}
         return {**state, **values}
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        size = Path(path).stat().st_size
-        raise ValueError(
-            f"load: {os.fspath(path)!r} ({size} bytes) is no whole safetensors file "
-            f"that NumPy can hold: {_taken_for(path) or error}"
-        ) from None
+    except _RefusalError as error:
+        reason = str(error)
+    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"is no whole safetensors file that NumPy can hold: {_taken_for(path) or error}"
+    except RecursionError:
+        reason = "nests values deeper than any that `save` wrote"
+    raise ValueError(f"load: {os.fspath(path)!r} ({size} bytes) {reason}")
 
 
 def _taken_for(path):
@@ -218,3 +249,7 @@ def _taken_for(path):
     if any(name.endswith("data.pkl") for name in names):
         return "it is a checkpoint of PyTorch, which mc.load_torch reads"
     return "it is an archive of NumPy, which np.load reads"
+
+
+class _RefusalError(Exception):
+    """Why a file is not read; `load` adds which."""

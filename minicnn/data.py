@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.kernels.threads import set_num_threads
+from minicnn.kernels import memory
 from minicnn.rng import generator
+from minicnn.workers import WorkerPool, note
 
 
 class ArrayDataset:
@@ -80,19 +81,39 @@ class MappedDataset(ArrayDataset):
 
     def __init__(self, *paths: str | os.PathLike):
         self.paths = tuple(os.path.abspath(path) for path in paths)
-        super().__init__(*map(self._open, self.paths))
-
-    @staticmethod
-    def _open(path):
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"MappedDataset: there is no file {path!r}")
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"MappedDataset: {path!r} is no whole .npy file: {error}") from None
+        super().__init__(*(mapped(path, "MappedDataset") for path in self.paths))
 
     def __reduce__(self):
         return type(self), self.paths
+
+
+def mapped(path: str | os.PathLike, function: str) -> np.ndarray:
+    """Return the array of a .npy file, mapped into memory and read-only.
+
+    Parameters
+    ----------
+    path : path-like
+    function : str
+        Whose errors they are.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no whole .npy file, or one of Python objects.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{function}: there is no file {path!r}")
+    try:
+        # Not numpy.load, which opens zip archives and pickles too.
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())[:300]
+    except Exception:  # the header is Python, and its parser has errors of many kinds
+        reason = "its header is none of NumPy's"
+    raise ValueError(f"{function}: {path!r} is no whole .npy file: {reason}")
 
 
 class DataLoader:
@@ -252,21 +273,29 @@ class DataLoader:
             for _ in itertools.repeat(None):
                 ahead = self.num_workers * self.prefetch - len(pending)
                 pending.extend(
-                    workers.submit(_fetch_in_worker, indices, self.seed, epoch)
+                    (indices, workers.submit(_fetch_in_worker, indices, self.seed, epoch))
                     for indices in itertools.islice(batches, ahead)
                 )
                 if not pending:
                     return
-                yield pending.popleft().result()
+                yield pending[0][1].result()
+                pending.popleft()
         except BrokenProcessPool as error:
             self._workers = None
             raise RuntimeError(
-                "DataLoader: a worker process died (out of memory, or a script without "
-                "'if __name__ == \"__main__\":'); num_workers=0 shows an error of its own"
+                f"DataLoader: {workers.death(lambda number: self._at(number, pending))}; "
+                "num_workers=0 shows an error of its own"
             ) from error
         finally:
-            for future in pending:
+            for _, future in pending:
                 future.cancel()
+
+    def _at(self, number, pending):
+        """Return what a worker was at that has noted the number of a sample."""
+        if self.transform is not None or not hasattr(self.dataset, "batch"):
+            return f"sample {number}"
+        batch = next(indices for indices, _ in pending if number in indices)
+        return f"one of the samples {', '.join(map(str, batch))}"
 
     def _start(self):
         try:
@@ -275,57 +304,9 @@ class DataLoader:
             raise ValueError(
                 f"DataLoader: dataset or transform cannot be sent to worker processes: {error}"
             ) from None
-        pool = worker_pool(self.num_workers, _adopt, self.dataset, self.transform)
+        pool = WorkerPool(self.num_workers, _adopt, self.dataset, self.transform)
         weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
         return pool
-
-
-def worker_pool(count: int, adopt: Callable | None = None, *arguments: Any) -> Any:
-    """Return a pool of processes that end with this one and leave it the other cores.
-
-    Parameters
-    ----------
-    count : int
-    adopt : callable, optional
-        Each process calls `adopt(*arguments)` once, before anything else. All of it must be
-        picklable.
-
-    Returns
-    -------
-    concurrent.futures.ProcessPoolExecutor
-    """
-    # Imported here: multiprocessing would add a third to the time of `import minicnn`.
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Never fork: a child of a process with running OpenMP threads is killed at its first loop.
-    available = multiprocessing.get_all_start_methods()
-    method = "forkserver" if "forkserver" in available else "spawn"
-    return ProcessPoolExecutor(
-        count,
-        mp_context=multiprocessing.get_context(method),
-        initializer=_begin,
-        initargs=(adopt, arguments),
-    )
-
-
-def _begin(adopt, arguments):
-    """Make this a worker process."""
-    import threading
-
-    set_num_threads(1)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    if adopt is not None:
-        adopt(*arguments)
-
-
-def _follow_parent():
-    """End this worker when its parent ends: a killed one cannot say so."""
-    from multiprocessing import parent_process
-
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 _adopted: tuple[Any, Any] = (None, None)
@@ -338,15 +319,20 @@ def _adopt(dataset, transform):
 
 
 def _fetch_in_worker(indices, seed, epoch):
-    return _fetch(*_adopted, indices, seed, epoch)
+    try:
+        return _fetch(*_adopted, indices, seed, epoch)
+    finally:
+        note(None)
 
 
 def _fetch(dataset, transform, indices, seed, epoch):
     """Return one batch: a tuple of stacked arrays."""
     if transform is None and hasattr(dataset, "batch"):
+        note(int(indices[0]))
         return dataset.batch(indices)
     samples = []
     for index in indices:
+        note(int(index))
         sample = dataset[int(index)]
         sample = sample if isinstance(sample, tuple) else (sample,)
         if transform is not None:
@@ -392,7 +378,10 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no IDX file, or its size is not what it declares.
+        If the file is no IDX file, its size is not what it declares, or it is a gzip file that
+        becomes more than 8 times as large, and 32 MB.
+    MemoryError
+        If there is no room for it.
 
     References
     ----------
@@ -401,32 +390,73 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"read_idx: there is no file {str(path)!r}")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"read_idx: {str(path)!r} is no whole gzip file: {error}") from None
+    size = path.stat().st_size
+    is_zipped = path.suffix == ".gz"
+    with gzip.open(path) if is_zipped else open(path, "rb") as file:
+        try:
+            dtype, shape = _idx_header(path, file)
+            wanted = math.prod(shape) * dtype.itemsize
+            if not is_zipped and size != file.tell() + wanted:
+                raise _idx_size_error(path, size, file.tell() + wanted, dtype, shape)
+            if is_zipped and wanted > _LARGEST_RATIO * size + _SMALL:
+                raise ValueError(
+                    f"read_idx: {str(path)!r} ({size:,} bytes) declares {dtype.name} of shape "
+                    f"{shape}, {wanted:,} bytes; that is more than is taken from so small a gzip "
+                    "file: decompress it first"
+                )
+            memory.demand(wanted, f"read_idx: {str(path)!r}")
+            content = np.empty(wanted, np.uint8)
+            there = _filled(file, content)
+            there += len(file.read(1))
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"read_idx: {str(path)!r} is no whole gzip file: {error}") from None
+    if there != wanted:
+        header = 4 + 4 * len(shape)
+        raise _idx_size_error(path, header + there, header + wanted, dtype, shape)
+    values = content.view(dtype).reshape(shape)
+    if not dtype.isnative:
+        values.byteswap(inplace=True)
+    return values.view(dtype.newbyteorder("="))
+
+
+# A gzip file may become so many times as large, and this much beside [bytes]: MNIST's become 5
+# times as large, and a file of zeros a thousand times.
+_LARGEST_RATIO, _SMALL = 8, 1 << 25
+
+
+def _idx_header(path, file):
+    """Return the dtype and the shape that an IDX file declares."""
+    start = file.read(4)
     if (
-        len(content) < 4
-        or content[:2] != b"\0\0"
-        or content[2] not in _IDX_DTYPES
-        or not 0 < content[3] <= 32
+        len(start) < 4
+        or start[:2] != b"\0\0"
+        or start[2] not in _IDX_DTYPES
+        or not 0 < start[3] <= 32
     ):
         raise ValueError(
-            f"read_idx: {str(path)!r} begins with {content[:4].hex(' ') or 'nothing'}; an IDX file "
+            f"read_idx: {str(path)!r} begins with {start.hex(' ') or 'nothing'}; an IDX file "
             "begins with 00 00, a dtype (08, 09, 0b to 0e) and the number of axes"
         )
-    dtype, axes = np.dtype(_IDX_DTYPES[content[2]]), content[3]
-    header = 4 + 4 * axes
-    if len(content) < header:
+    dtype, axes = np.dtype(_IDX_DTYPES[start[2]]), start[3]
+    sizes = file.read(4 * axes)
+    if len(sizes) < 4 * axes:
         raise ValueError(
-            f"read_idx: {str(path)!r} ends within its header: {len(content)} of {header} bytes"
+            f"read_idx: {str(path)!r} ends within its header: {4 + len(sizes)} of "
+            f"{4 + 4 * axes} bytes"
         )
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
-    wanted = header + math.prod(shape) * dtype.itemsize
-    if len(content) != wanted:
-        raise ValueError(
-            f"read_idx: {str(path)!r} has {len(content)} bytes; "
-            f"{dtype.name} of shape {shape} takes {wanted}"
-        )
-    values = np.frombuffer(content, dtype, offset=header).reshape(shape)
-    return values.astype(dtype.newbyteorder("="))
+    return dtype, tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+
+
+def _idx_size_error(path, size, wanted, dtype, shape):
+    """Return the error of a file that is not as long as it says."""
+    return ValueError(
+        f"read_idx: {str(path)!r} has {size} bytes; {dtype.name} of shape {shape} takes {wanted}"
+    )
+
+
+def _filled(file, content):
+    """Read into an array until it is full or the file ends, and return how many bytes came."""
+    view, count = memoryview(content), 0
+    while count < len(view) and (more := file.readinto(view[count : count + (1 << 20)])):
+        count += more
+    return count

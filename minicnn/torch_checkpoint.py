@@ -18,9 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn.kernels import memory
+
 _LARGEST_PICKLE = 2**24  # [bytes] of data.pkl: some 100,000 tensors
 _DEEPEST = 100  # levels of nesting
 _LONGEST_KEY = 100  # parts of a tuple
+# What an opcode makes takes so much [bytes]; all that is read from a file takes ten times its size
+# at most, and this much beside.
+_OPCODE, _RATIO, _ROOM = 160, 10, 2**26
 _PIECE = 2**20  # [bytes] read at once, so that no record is in memory twice
 
 _STORAGES = {
@@ -59,6 +64,8 @@ def load_torch(path: str | os.PathLike) -> Any:
     ValueError
         If it is no checkpoint, is damaged, or holds anything else, which is named: a pickled
         model, a function, a tensor that is sparse, quantised, an 8-bit float or lazily conjugate.
+    MemoryError
+        If there is no room for it.
 
     References
     ----------
@@ -72,6 +79,7 @@ def load_torch(path: str | os.PathLike) -> Any:
         raise FileNotFoundError(f"load_torch: there is no file {os.fspath(path)!r}{folder}")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
+        memory.demand(size, f"load_torch: {os.fspath(path)!r}")
         try:
             _demand_zip(file.read(15))
             with zipfile.ZipFile(file) as archive:
@@ -148,7 +156,7 @@ class _Records:
         """Return a record as writable bytes."""
         entry = self.entries.get(f"{self.folder}/{name}")
         if entry is None:
-            raise _RefusalError(f"has no record {self.folder}/{name}")
+            raise _RefusalError(f"has no record {f'{self.folder}/{name}'!r}")
         size = entry.file_size
         if not least <= size <= most:
             raise _RefusalError(f"has {size} bytes in {entry.filename!r}, not {least} to {most}")
@@ -219,7 +227,13 @@ class _Pickle:
 
     def load(self):
         """Return the object."""
-        for name, argument in self.opcodes():
+        most = (_RATIO * self.records.size + _ROOM) // _OPCODE
+        for number, (name, argument) in enumerate(self.opcodes()):
+            if number > most:
+                raise _RefusalError(
+                    f"has more than {most:,} opcodes in data.pkl; what so many make is larger than "
+                    f"{_RATIO} times the file"
+                )
             self.step(name, argument)
         [value] = self.pop(1)
         _demand_data([value])

@@ -19,6 +19,7 @@ import numpy as np
 from minicnn import kernels, mistake, run_folder
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import held, load
+from minicnn.kernels import memory
 from minicnn.nn.module import Buffer, Module
 from minicnn.optim import Optimizer, Schedule, limit_norm
 
@@ -247,6 +248,8 @@ def evaluate(
             total += float(loss(output, target)) * len(target)
             count += len(target)
             if metrics:
+                if not outputs and hasattr(batches, "__len__"):
+                    memory.demand(len(batches) * output.data.nbytes, "evaluate: all outputs")
                 outputs.append(output.numpy())
                 targets.append(kernels.to(target, "cpu"))
     if not count:
@@ -302,6 +305,8 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
             batch = [array[start : start + batch_size] for array in inputs]
             tensors, _ = _tensors((*batch, batch[0]), model)
             outputs.append(model(*tensors).numpy())
+            if not start:
+                memory.demand(outputs[0].nbytes * count // len(outputs[0]), "predict: all outputs")
     return np.concatenate(outputs)
 
 

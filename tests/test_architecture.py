@@ -18,7 +18,7 @@ floors = [
         "minicnn.field",
         "minicnn.mistake",
     },
-    {"minicnn.arithmetic"},
+    {"minicnn.arithmetic", "minicnn.workers"},
     {"minicnn.autograd"},
     {
         "minicnn.ops",

@@ -235,7 +235,7 @@ def test_another_batch_size_or_length_cannot_go_on():
 def test_workers_are_never_forked():
     loader = DataLoader(samples(), 5, num_workers=1, transform=jitter)
     list(loader)
-    method = loader._workers._mp_context.get_start_method()
+    method = loader._workers._executor._mp_context.get_start_method()
     loader.close()
     assert method in ("forkserver", "spawn")
 

@@ -25,7 +25,8 @@ from minicnn.audio import sound
 from minicnn.audio.feature_set import FeatureSet
 from minicnn.audio.front_end import FrontEnd
 from minicnn.checkpoint import written_whole
-from minicnn.data import worker_pool
+from minicnn.data import mapped
+from minicnn.workers import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class FolderFeatures(FeatureSet):
 
     def __getitem__(self, index):
         """Return what the front end made of a file, (C, [F,] T), mapped into memory."""
-        return np.load(self.entries[index], mmap_mode="r", allow_pickle=False)
+        return mapped(self.entries[index], "folder_features")
 
     @property
     def names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -154,7 +155,7 @@ def _outcomes(
     waiting, begun = deque(paths), False
     while waiting:
         running: dict[Any, Path] = {}
-        with worker_pool(workers) as pool:
+        with WorkerPool(workers) as pool:
             try:
                 while waiting or running:
                     while waiting and len(running) < workers:
@@ -181,7 +182,7 @@ def _starts():
     """Return whether a worker process lives long enough to do anything."""
     from concurrent.futures.process import BrokenProcessPool
 
-    with worker_pool(1) as pool:
+    with WorkerPool(1) as pool:
         try:
             return pool.submit(os.getpid).result() > 0
         except BrokenProcessPool:
@@ -207,9 +208,9 @@ def _outcome(front_end, path, cache):
 
 
 def _is_readable(entry):
-    """Return whether an entry is a whole .npy file."""
+    """Return whether an entry is a whole file of features."""
     try:
-        np.load(entry, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        features = mapped(entry, "folder_features")
+    except (FileNotFoundError, ValueError):
         return False
-    return True
+    return features.dtype.kind == "f" and features.ndim >= 2

@@ -210,12 +210,18 @@ def load(source: str | os.PathLike, task: str, *, on_error: str = "raise") -> Da
         name, license_, found = label_table.tracks(Path(source), task)
     tracks: list[Track] = []
     wrong: list[str] = []
+    count_wrong = 0
     for each in found:
-        (wrong if isinstance(each, str) else tracks).append(each)  # type: ignore[arg-type]
+        if not isinstance(each, str):
+            tracks.append(each)
+            continue
+        count_wrong += 1
+        if on_error == "skip" or count_wrong <= 5:  # no more are named
+            wrong.append(each)
     dataset = Dataset(name, task, tuple(tracks), license_, tuple(wrong))
     if wrong:
-        some = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        count = f"{len(wrong)} of {len(wrong) + len(tracks)} tracks"
+        some = "; ".join(wrong[:5]) + (f"; and {count_wrong - 5} more" if count_wrong > 5 else "")
+        count = f"{count_wrong} of {count_wrong + len(tracks)} tracks"
         if on_error == "raise":
             raise ValueError(f"load: {name}: {count} cannot be used: {some}")
         warnings.warn(f"load: {name}: left out {count}: {some}", RuntimeWarning, stacklevel=2)

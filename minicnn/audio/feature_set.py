@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from minicnn.audio.front_end import FrontEnd
-from minicnn.data import worker_pool
 from minicnn.kernels.threads import get_num_threads, set_num_threads
+from minicnn.workers import WorkerPool, note
 
 _ENOUGH = 24  # tracks for each process; for fewer it does not pay to start one
 
@@ -364,14 +365,20 @@ def _in_processes(compute, tracks, workers, bar):
     """Return what processes compute of tracks, in order."""
     from concurrent.futures.process import BrokenProcessPool
 
-    with worker_pool(workers) as pool:
+    with WorkerPool(workers) as pool:
         try:
-            return list(bar(pool.map(compute, tracks)))
+            return list(bar(pool.map(_noted, itertools.repeat(compute), itertools.count(), tracks)))
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "track_features: a worker process died (out of memory, or a script without "
-                "'if __name__ == \"__main__\":'); workers=0 shows an error of its own"
+                f"track_features: {pool.death(lambda number: repr(tracks[number].name))}; "
+                "workers=0 shows an error of its own"
             ) from error
+
+
+def _noted(compute, number, track):
+    """Compute in a worker process, which leaves word of the track."""
+    note(number)
+    return compute(track)
 
 
 def _features(front_ends, track):

@@ -7,9 +7,9 @@ end lines as Windows does, and write semicolons and decimal commas where the lan
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from minicnn.audio import sound
 from minicnn.audio.datasets import Track
 from minicnn.audio.targets import suspect_notes
+from minicnn.kernels import memory
 
 # How far labels may reach beyond the sound [s]: frames are padded, and ends rounded up.
 SLACK = 0.1
@@ -52,16 +53,22 @@ def tracks(source: Path, task: str) -> tuple[str, str, Iterator[Track | str]]:
     table = source / "labels.csv" if source.is_dir() else source
     if not table.is_file():
         raise FileNotFoundError(f"load: there is no file {str(table)!r}")
-    rows, comma = table_rows(table)
+    try:
+        rows, comma = table_rows(table)
+    except ValueError as error:
+        raise ValueError(f"load: {error}") from None
     if not rows:
         raise ValueError(f"load: {table} is empty; its first row must name the columns")
     header = [name.strip().lower() for name in rows[0][1]]
     columns = _columns(table, header, task)
     files: dict[str, list[Row]] = {}
     misshapen: dict[str, str] = {}
+    room = _RATIO * table.stat().st_size + _ROOM - _ROW * len(rows)
     for line, values in rows[1:]:
         name = values[header.index("file")].strip() if header.index("file") < len(values) else ""
         files.setdefault(name, []).append((line, values))
+        if _FILE * len(files) > room:
+            raise ValueError(f"load: {table} {_too_many(f'{len(files):,} files by line {line:,}')}")
         if len(values) != len(header) or not name:
             misshapen.setdefault(
                 name,
@@ -275,8 +282,11 @@ def table_rows(path: Path, task: str | None = None) -> tuple[list[Row], bool]:
     Raises
     ------
     ValueError
-        If it is no text, or quotation marks in it are not closed.
+        If it is no text, quotation marks in it are not closed, or it is so large, and its rows so
+        short, that they take far more memory than it has bytes.
     """
+    size = path.stat().st_size
+    memory.demand(5 * size, f"load: {path.name}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -285,17 +295,52 @@ def table_rows(path: Path, task: str | None = None) -> tuple[list[Row], bool]:
         ) from None
     # Where there is one column, a comma is a decimal one.
     marks = ";\t" if task and len(COLUMNS[task]) == 1 else ";\t,"
-    shown = text if task else next((line for line in text.splitlines() if line.strip()), "")
+    shown = text if task else next((line for line in _lines(path, text) if line.strip()), "")
     between = next((mark for mark in marks if mark in shown), " ")
+    rows: list[Row] = []
+    room = _RATIO * size + _ROOM
+    for line, values in _split(path, text, between):
+        if any(value.strip() for value in values):
+            if any("\n" in value or "\r" in value for value in values):
+                raise ValueError(f"{path.name} line {line}: a value has several lines")
+            rows.append((line, values))
+            room -= _ROW + _CELL * len(values)
+            if room < 0:
+                raise ValueError(f"{path.name} {_too_many(f'{len(rows):,} rows by line {line:,}')}")
+    return rows, between != ","
+
+
+# What rows, what stands in them, and files that they name take in memory [bytes]. All rows of a
+# table take six times its size at most, and this much beside: the text itself may take four times.
+_ROW, _CELL, _FILE, _RATIO, _ROOM = 200, 60, 200, 6, 1 << 26
+_LONGEST = 1 << 20  # characters of a line
+
+
+def _too_many(what):
+    return (
+        f"has {what}: what so many short ones take is more than {_RATIO} times the file; give each "
+        "sound a file of labels"
+    )
+
+
+def _split(path, text, between):
+    """Yield the number of each line, and what stands in it."""
     if between == " ":
-        lines = enumerate(text.splitlines(), 1)
-        return [(number, line.split()) for number, line in lines if line.strip()], True
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
-    rows = []
+        yield from ((number, line.split()) for number, line in enumerate(_lines(path, text), 1))
+        return
+    reader = csv.reader(_lines(path, text), delimiter=between, strict=True)
     try:
         for values in reader:
-            if any(value.strip() for value in values):
-                rows.append((reader.line_num, values))
+            yield reader.line_num, values
     except csv.Error as error:
         raise ValueError(f"{path.name} line {reader.line_num}: {error}") from None
-    return rows, between != ","
+
+
+def _lines(path, text):
+    """Yield lines with their ends; raise where one is too long."""
+    for number, found in enumerate(re.finditer(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text), 1):
+        if (length := found.end() - found.start()) > _LONGEST:
+            raise ValueError(
+                f"{path.name} line {number} has {length:,} characters; {_LONGEST:,} are taken"
+            )
+        yield found.group()

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from minicnn import mistake
+from minicnn.kernels import memory
 
 # What libsndfile reads by the name alone; its raw and text-like formats are left out.
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au",
             ".caf", ".w64", ".rf64")  # fmt: skip
 FAR_BEYOND = 100  # full scales: 40 dB louder than any mix, and 50 dB below that of 16 bits
+
+BLOCK = 1 << 16  # samples that are read at once: 256 KB per channel
 
 
 def load(
@@ -45,19 +48,24 @@ def load(
         If there is no such file.
     ValueError
         If it is no sound file, is cut off, holds no samples, or some that are not finite.
+    MemoryError
+        If it declares more samples than there is memory for; `windows` takes such files.
     ModuleNotFoundError
         If soundfile, or soxr where it is needed, is not installed.
     """
     path = Path(path)
     with opened(path, "load") as file:
         declared, own_rate = file.frames, file.samplerate
-        channels = file.read(dtype="float32", always_2d=True)
-    if len(channels) < declared:
+        memory.demand(8 * declared, f"load: {str(path)!r}")  # the blocks, and all in one
+        # Not all at once: a header may declare gigabytes, and nothing is behind it.
+        blocks = [np.zeros(0, np.float32), *read_blocks(file)]
+    samples = np.concatenate(blocks)
+    if len(samples) < declared:
         raise ValueError(
-            f"load: {str(path)!r} is cut off: {len(channels):,} of {declared:,} samples are there"
+            f"load: {str(path)!r} is cut off: {len(samples):,} of {declared:,} samples are there"
         )
     try:
-        samples = checked(mono(channels))
+        checked(samples)
         rate = own_rate if sample_rate is None else sample_rate
         return resample(samples, own_rate, rate), rate
     except ValueError as error:
@@ -97,6 +105,20 @@ def opened(path: Path, function: str) -> Iterator[Any]:
         raise ValueError(
             f"{function}: {str(path)!r} is no whole sound file: {error.error_string}"
         ) from None
+
+
+def read_blocks(file: Any) -> Iterator[np.ndarray]:
+    """Yield the samples of a `soundfile.SoundFile`, mixed to one channel, as many as there are.
+
+    `SoundFile.blocks` does not look at how much was read: where a file is cut off it yields what
+    was in its buffer before, again.
+
+    Yields
+    ------
+    ndarray of float32, shape (m,)
+    """
+    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        yield mono(block)
 
 
 def mono(channels: np.ndarray) -> np.ndarray:

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from minicnn.audio.sound import mono, needed, opened, suspect_scale
-
-BLOCK = 1 << 16  # samples that are read at once: 256 KB per channel
+from minicnn.audio.sound import BLOCK, needed, opened, read_blocks, suspect_scale
 
 
 def blocks(
@@ -54,7 +52,7 @@ def blocks(
             own, declared = file.samplerate, file.frames
             if sample_rate not in (None, own):
                 raise ValueError(f"windows: {name} has {own} Hz; sample_rate is {sample_rate}")
-            parts = _read(file)
+            parts = read_blocks(file)
         else:
             name, samples = "the samples", _one_channel(sound)
             own, declared = rate if sample_rate is None else sample_rate, len(samples)
@@ -66,16 +64,6 @@ def blocks(
         for block in _resampled(_checked(parts, name, declared), own, to):
             yield block
             bar.update(len(block))
-
-
-def _read(file):
-    """Yield a file's samples, mixed, as many as there are.
-
-    `SoundFile.blocks` does not look at how much was read: where a file is cut off it yields what
-    was in its buffer before, again.
-    """
-    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-        yield mono(block)
 
 
 def _progress_bar(declared, own, rate, shown):

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from minicnn.audio import augment
 from minicnn.audio.augment import interpolation
-from minicnn.data import ArrayDataset, DataLoader, worker_pool
+from minicnn.data import ArrayDataset, DataLoader
+from minicnn.workers import WorkerPool
 
 bands = tuple(700 * np.expm1(np.linspace(50, 2840, 40) / 1127))  # even on the mel scale [Hz]
 every = [
@@ -71,7 +72,7 @@ def test_numbers_follow_from_the_seed_alone(change):
 
 def test_numbers_are_the_same_in_another_process():
     x = spectrogram()
-    with worker_pool(1) as pool:
+    with WorkerPool(1) as pool:
         elsewhere = [pool.submit(change, x, rng=7) for change in every]
         for change, future in zip(every, elsewhere, strict=True):
             assert np.array_equal(future.result(), change(x, rng=7))

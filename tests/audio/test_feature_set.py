@@ -83,7 +83,7 @@ def test_processes_find_the_same_as_this_one():
 
 
 def test_for_few_tracks_no_process_is_started(monkeypatch):
-    monkeypatch.setattr(room, "worker_pool", lambda *_: pytest.fail("a pool was started"))
+    monkeypatch.setattr(room, "WorkerPool", lambda *_: pytest.fail("a pool was started"))
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     few = [Made(str(i), 0.1) for i in range(15)]
     assert len(audio.track_features(onset, few, progress=False)) == 15
