@@ -1,7 +1,7 @@
 # Each target makes its own virtual environment; `make run PYTHON=python3.12` chooses another Python.
 PYTHON ?= python3
 
-.PHONY: run gallery test test-slow test-training torture sanitize bench bench-gpu lint clean
+.PHONY: run gallery test test-slow test-training test-oldest torture sanitize bench bench-gpu lint clean
 
 run: .venv/examples
 	.venv/bin/python examples/lenet5.py
@@ -17,6 +17,13 @@ test-slow: .venv/test
 
 test-training: .venv/test
 	.venv/bin/python -m pytest -m training
+
+# With the oldest versions that setup.py allows, in an environment of their own.
+test-oldest: .venv/test
+	$(PYTHON) -m venv build/oldest
+	.venv/bin/python -m tests.oldest > build/oldest/constraints.txt
+	build/oldest/bin/python -m pip install --quiet --constraint build/oldest/constraints.txt --editable ".[test,data]"
+	build/oldest/bin/python -m pytest -m "not slow and not training"
 
 torture: .venv/test
 	.venv/bin/python -m pytest tests/reliability --torture

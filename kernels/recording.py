@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
-_recording = ContextVar("recording", default=None)
+_recording: ContextVar = ContextVar("recording", default=None)
 # How many 8-byte words a step may change; the largest network of the lecture takes fewer than 20.
 WORDS = 1024
 

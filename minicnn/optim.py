@@ -71,7 +71,8 @@ class Optimizer:
         tensors = [p for group in self.param_groups for p in group["params"]]
         for p in tensors:
             if not isinstance(p, Tensor) or p._node is not None:
-                found = f"a result of {p._node.name}" if isinstance(p, Tensor) else type(p).__name__
+                node = getattr(p, "_node", None)
+                found = f"a result of {node.name}" if node else type(p).__name__
                 raise TypeError(
                     f"{name}: every parameter must be a Tensor, and no operation's result; there "
                     f"is {found}, and model.parameters() yields what is needed"

@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,7 +240,10 @@ def evaluate(
     ValueError
         If there are no batches.
     """
-    total, count, outputs, targets = 0.0, 0, [], []
+    total, count = 0.0, 0
+    outputs: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    how_many = len(batches) if isinstance(batches, Sized) else 0
     with _evaluating(model):
         for batch in batches:
             inputs, target = _tensors(batch, model)
@@ -248,8 +251,8 @@ def evaluate(
             total += float(loss(output, target)) * len(target)
             count += len(target)
             if metrics:
-                if not outputs and hasattr(batches, "__len__"):
-                    memory.demand(len(batches) * output.data.nbytes, "evaluate: all outputs")
+                if not outputs:
+                    memory.demand(how_many * output.data.nbytes, "evaluate: all outputs")
                 outputs.append(output.numpy())
                 targets.append(kernels.to(target, "cpu"))
     if not count:
