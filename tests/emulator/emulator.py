@@ -76,9 +76,9 @@ class Emulator:
 
     def empty(self, like, shape, dtype):
         """Return an array of NaN, or of -1 for whole numbers."""
-        array = np.empty(shape, dtype)
-        array.reshape(-1).view(np.uint8)[...] = 0xFF
-        return array.view(tapes.Taped)
+        array = tapes.Taped(shape, dtype)
+        array.view(np.ndarray).reshape(-1).view(np.uint8)[...] = 0xFF
+        return array
 
     def cublas(self):
         """Return the cuBLAS that was given, if any; as CuPy's, it is not there in a recording."""

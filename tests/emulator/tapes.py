@@ -10,7 +10,7 @@ import contextlib
 import numpy as np
 from minicnn.kernels.cuda.module import UNRECORDED
 
-IN_PLACE = "at", "copyto"  # functions that return nothing
+IN_PLACE = "at", "copyto", "fill"  # functions that return nothing
 _running = []
 
 
@@ -117,6 +117,7 @@ class Taped(np.ndarray):
 for _name in ("__float__", "__int__", "__bool__", "__index__", "item", "tolist", "get"):
     if hasattr(np.ndarray, _name):
         setattr(Taped, _name, _looked_at(_name))
-for _name in ("__getitem__", "astype", "clip", "copy", "cumsum", "dot", "flatten", "max", "mean",
-              "min", "prod", "ravel", "repeat", "reshape", "sum", "take", "transpose"):  # fmt: skip
+for _name in ("__getitem__", "astype", "clip", "copy", "cumsum", "dot", "fill", "flatten", "max",
+              "mean", "min", "prod", "ravel", "repeat", "reshape", "sum", "take",
+              "transpose"):  # fmt: skip
     setattr(Taped, _name, _taped(_name))
