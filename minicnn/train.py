@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,8 +206,12 @@ def evaluate(
     ------
     ValueError
         If there are no batches.
+    MemoryError
+        If there is no room for the outputs that metrics need all of.
     """
-    total, count, outputs, targets = 0.0, 0, [], []
+    total, count = 0.0, 0
+    outputs: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
     with _evaluating(model):
         for batch in batches:
             inputs, target = _tensors(batch, model)
@@ -215,7 +219,7 @@ def evaluate(
             total += float(loss(output, target)) * len(target)
             count += len(target)
             if metrics:
-                if not outputs and hasattr(batches, "__len__"):
+                if not outputs and isinstance(batches, Sized):
                     memory.demand(len(batches) * output.data.nbytes, "evaluate: all outputs")
                 outputs.append(output.numpy())
                 targets.append(kernels.to(target, "cpu"))
@@ -246,6 +250,8 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
     ------
     ValueError
         If there are no samples, or batch_size is below 1.
+    MemoryError
+        If there is no room for all outputs.
     """
     count = len(inputs[0])
     if not count or batch_size < 1:
