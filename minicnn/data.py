@@ -407,12 +407,13 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
             memory.demand(wanted, f"read_idx: {str(path)!r}")
             content = np.empty(wanted, np.uint8)
             there = _filled(file, content)
-            there += len(file.read(1))
+            more = "more than " if file.read(1) else ""
         except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"read_idx: {str(path)!r} is no whole gzip file: {error}") from None
-    if there != wanted:
+            kind = "gzip file" if is_zipped else "file"
+            raise ValueError(f"read_idx: {str(path)!r} is no whole {kind}: {error}") from None
+    if more or there < wanted:
         header = 4 + 4 * len(shape)
-        raise _idx_size_error(path, header + there, header + wanted, dtype, shape)
+        raise _idx_size_error(path, f"{more}{header + there}", header + wanted, dtype, shape)
     values = content.view(dtype).reshape(shape)
     if not dtype.isnative:
         values.byteswap(inplace=True)

@@ -239,6 +239,8 @@ def evaluate(
     ------
     ValueError
         If there are no batches.
+    MemoryError
+        If there is no room for the outputs that metrics need all of.
     """
     total, count = 0.0, 0
     outputs: list[np.ndarray] = []
@@ -288,6 +290,8 @@ def predict(model: Module, *inputs: Any, batch_size: int = 256) -> np.ndarray:
     ------
     ValueError
         If there are no samples, or batch_size is below 1.
+    MemoryError
+        If there is no room for all outputs.
     TypeError
         If there are no arrays, or something else.
     """

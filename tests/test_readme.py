@@ -27,6 +27,14 @@ def test_the_commands_are_targets_of_the_makefile():
     assert {"run", "test"} <= named <= set(targets)
 
 
+def test_every_promise_has_its_row():
+    files = [*(root / "tests" / "reliability").glob("test_*.py")]
+    assert len(files) >= 3
+    for path in files:
+        promise = re.search('^PROMISE = "(.+)"', path.read_text(), flags=re.MULTILINE)[1]
+        assert f"| [{promise}](tests/reliability/{path.name}) |" in readme
+
+
 def test_the_extras_are_those_of_setup():
     setup = (root / "setup.py").read_text()
     for extra in ("examples", "audio", "plot", "data", "gpu12", "gpu13", "test", "bench", "lint"):

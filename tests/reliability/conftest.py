@@ -12,6 +12,8 @@ from collections import defaultdict
 
 import pytest
 
+from tests.reliability.lives import live
+
 # How long a quick test may take, on a machine that does other things too [s].
 QUICK = 120
 
@@ -38,6 +40,14 @@ def times(pytestconfig):
 def count(request):
     """Return a function that takes what a test has counted, by name."""
     return lambda **counts: request.node.user_properties.append(("counts", counts))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    """What the run of `training` comes to if nobody disturbs it, and how long that takes [s]."""
+    [done] = live("tests.reliability.training", tmp_path_factory.mktemp("whole")).said
+    _, digest, seconds = done.split()
+    return digest, float(seconds)
 
 
 @pytest.fixture(autouse=True)

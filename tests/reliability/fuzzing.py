@@ -45,7 +45,7 @@ class Reader:
 
     `read(path)` reads the file; `seeds` are valid inputs, `tokens` words of the format, and `wrap`
     makes a file of an input, so that mutations come past checksums and lengths. `error` is how a
-    refusal begins. `allowed` are events of `sys.audit` that belong to its work, `watched` further
+    refusal begins. `allowed` are events of `sys.audit` that belong to its work, `guided_by` the
     files whose lines guide the search, and `weight` is how many thousand of a million inputs it
     gets.
     """
@@ -57,7 +57,7 @@ class Reader:
     wrap: Callable[[bytes], bytes] = bytes
     suffix: str = ""
     allowed: frozenset[str] = frozenset()
-    guided_by: tuple[str, ...] = ("/minicnn/",)
+    guided_by: tuple[str, ...] = ()
     weight: int = 0
 
 

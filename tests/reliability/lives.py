@@ -20,6 +20,16 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextlib.contextmanager
+def crew():
+    """Yield a pool of as many threads as there are cores; at an error it begins nothing more."""
+    pool = ThreadPoolExecutor(cores())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @dataclass(frozen=True)
 class Life:
     """How a process lived: what it said, and whether a signal came before its end."""
@@ -99,9 +109,9 @@ def at_once(function, count, wanted):
     At least `count` calls, each with a generator of its own, which follows from its number.
     """
     total, number = 0, 0
-    with ThreadPoolExecutor(cores()) as pool:
+    with crew() as pool:
         while number < count or total < wanted:
-            many = range(number, number + max(count - number, cores()))
+            many = range(number, number + max(count - number, min(cores(), wanted - total)))
             total += sum(pool.map(lambda i: function(random.Random(i)), many))
             number = many.stop
     return number, total

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import minicnn as mc
 from minicnn import data
 from minicnn.audio import cache, datasets, sound
 from tests.reliability import bombs, planted
-from tests.reliability.lives import ROOT, cores
+from tests.reliability.lives import ROOT, cores, crew
 from tests.reliability.readers import HOSTILE, archive, npy, npy_with_length, readers
 
 PROMISE = "files cannot harm"
@@ -65,7 +64,7 @@ def test_the_watch_sees_every_kind_of_harm(folder, count):
         [figures] = fuzzed(folder / fault.__name__, [(fault.__name__, 0, 20)], *PLANTED)
         return [reason for reason, _ in figures["findings"].values()]
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with crew() as pool:
         for fault, reasons in zip(planted.FAULTS, pool.map(outcome, planted.FAULTS), strict=True):
             assert any(re.search(planted.FAULTS[fault], each) for each in reasons), (fault, reasons)
     [good] = fuzzed(folder / "good", [("is_good", 0, 200)], *PLANTED)
@@ -98,7 +97,7 @@ def test_no_input_does_harm(folder, times, count):
     jobs += [some for i in range(cores()) if (some := short[i :: cores()])]
     run = lambda numbered: fuzzed(folder / str(numbered[0]), numbered[1])  # noqa: E731
     totals, findings = Counter(), {}
-    with ThreadPoolExecutor(cores()) as pool:
+    with crew() as pool:
         for figures in itertools.chain(*pool.map(run, enumerate(jobs))):
             name = figures["name"]
             totals["inputs"] += figures["inputs"]

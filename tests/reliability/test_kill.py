@@ -26,14 +26,6 @@ MINUTES = 12
 resource = pytest.importorskip("resource", reason="limits and signals of POSIX are needed")
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """What the run comes to if nobody disturbs it, and how long that takes [s]."""
-    [done] = live("tests.reliability.training", tmp_path_factory.mktemp("whole")).said
-    _, digest, seconds = done.split()
-    return digest, float(seconds)
-
-
 def assert_whole(folder):
     """Assert that whatever is in a folder can be read."""
     for path in folder.glob("*.safetensors"):

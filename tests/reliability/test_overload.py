@@ -197,16 +197,17 @@ def test_a_track_that_kills_its_process_is_named(count):
     count(workers_killed=1)
 
 
-def test_ctrl_c_at_any_moment_leaves_a_valid_checkpoint_and_no_orphan(tmp_path, times, count):
-    [done] = live("tests.reliability.training", tmp_path / "whole").said
-    _, digest, seconds = done.split()
+def test_ctrl_c_at_any_moment_leaves_a_valid_checkpoint_and_no_orphan(
+    tmp_path, times, count, uninterrupted
+):
+    digest, seconds = uninterrupted
 
     def run(rng):
         """Interrupt a run up to three times, let it end, and return how often it was."""
         folder, interrupted = tmp_path / str(rng.random()), 0
         workers, wanted = rng.randrange(3), rng.randint(1, times(quick=1, full=3))
         while True:
-            after = rng.uniform(0, 1.2 * float(seconds)) if interrupted < wanted else None
+            after = rng.uniform(0, 1.2 * seconds) if interrupted < wanted else None
             life = live(
                 "tests.reliability.training", folder, workers,
                 after=after, number=signal.SIGINT, to_all=True,
