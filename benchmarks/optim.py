@@ -80,8 +80,13 @@ def _build(step, shapes):
     theirs = [torch.nn.Parameter(torch.from_numpy(w)) for w in weights]
     for parameter, twin, grad in zip(ours, theirs, grads, strict=True):
         parameter.grad, twin.grad = grad.copy(), torch.from_numpy(grad)
-    our_step = step.ours(ours, **step.options).step
+    optimizer = step.ours(ours, **step.options)
     their_step = step.theirs(theirs, **step.options, **step.their_options).step
+
+    def our_step():
+        # As new as after a backward pass: the same gradient once more would be a likely mistake.
+        ours[0].grad = ours[0].grad.view()
+        optimizer.step()
 
     def check():
         # The first steps of both, with gradients that change sign, so that every average counts.

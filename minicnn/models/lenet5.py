@@ -15,7 +15,7 @@ import functools
 
 import numpy as np
 
-from minicnn import nn, ops
+from minicnn import kernels, nn, ops
 from minicnn.autograd import Tensor
 from minicnn.nn import init
 from minicnn.ops import arguments
@@ -130,11 +130,17 @@ class PartialConv2d(nn.Module):
         kernel_of = np.full((len(connections), 1 + max(map(max, connections))), len(per_kernel))
         pairs = [(o, i) for o, inputs in enumerate(connections) for i in inputs]
         kernel_of[tuple(np.transpose(pairs))] = np.arange(len(pairs))
-        self.kernel_of = nn.Buffer(kernel_of)
+        self.kernel_of = kernel_of
 
     def forward(self, x):
-        kernels = ops.pad(self.weight, ((0, 1), (0, 0), (0, 0)))
-        return ops.conv2d(x, kernels[self.kernel_of], self.bias)
+        weight = ops.pad(self.weight, ((0, 1), (0, 0), (0, 0)))
+        return ops.conv2d(x, weight[self._kernel_of_for(x.data)], self.bias)
+
+    def _kernel_of_for(self, array):
+        """Return `kernel_of` on the device of an array, where it is copied to once."""
+        if type(self.kernel_of) is not type(array):
+            self.kernel_of = np.asarray(kernels.to(self.kernel_of, "cpu"), like=array)
+        return self.kernel_of
 
 
 class EuclideanRBF(nn.Module):
