@@ -19,9 +19,9 @@ def likely(message: str) -> None:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return "; did you mean ...?" for the names that are most like this one, or nothing."""
+    """Return " (did you mean ...?)" for the names that are most like this one, or nothing."""
     import difflib  # only where a name is wrong
 
     by_letters = {each.lower().replace("_", ""): each for each in names}
     like = difflib.get_close_matches(name.lower().replace("_", ""), by_letters, n=3)
-    return f"; did you mean {' or '.join(by_letters[each] for each in like)}?" if like else ""
+    return f" (did you mean {' or '.join(by_letters[each] for each in like)}?)" if like else ""

@@ -85,7 +85,8 @@ def test_every_model_has_an_entry():
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"create: there is no model 'lenet6'; there are .*lenet5"):
+    message = r"there is no model 'lenet6' \(did you mean lenet5.*\?\); there are .*lenet5"
+    with pytest.raises(ValueError, match=message):
         models.create("lenet6")
 
 

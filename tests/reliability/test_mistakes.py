@@ -330,7 +330,7 @@ TABLE = {
         Mistake(
             "the name of a model that does not exist",
             'models.create("ResNet-18")',
-            "ValueError: create: there is no model 'ResNet-18'; did you mean resnet18",
+            "ValueError: create: there is no model 'ResNet-18' (did you mean resnet18",
         ),
         Mistake(
             "a variant that does not exist",
