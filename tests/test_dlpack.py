@@ -116,7 +116,6 @@ def test_memory_is_not_used_again_while_another_library_has_it():
     array = kernels.memory.empty((kernels.memory.LEAST,), np.float32)
     array[:] = 1
     given = np.from_dlpack(mc.Tensor(array))
-    mc.empty_cache()  # pieces that wait may be a little larger than what is asked for
     size, in_use = array.nbytes, mc.memory_stats()["in_use"]
     del array
     assert mc.memory_stats()["in_use"] == in_use
@@ -124,8 +123,10 @@ def test_memory_is_not_used_again_while_another_library_has_it():
     for other in others:
         other[:] = 2
     assert (given == 1).all()
+    held = mc.memory_stats()["in_use"]
     del given
-    assert mc.memory_stats()["in_use"] == in_use + 3 * size
+    # Pieces that wait may be a little larger than what is asked for.
+    assert size <= held - mc.memory_stats()["in_use"] < size + kernels.memory.LEAST
 
 
 def test_what_does_not_know_dlpack_is_named():
