@@ -36,7 +36,7 @@ def test_a_short_training_learns_something_of_voices(quick):
     figures, folder = quick("voice")
     assert figures["metrics"]["frame_error"] < 0.45
     lines = (folder / "pitch, time and filters" / "log.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["valid_loss"] < 0.64  # 0.69 knows nothing
+    assert json.loads(lines[-1])["valid_loss"] < 0.66  # 0.69 knows nothing
 
 
 def test_pictures_show_curves_augmentations_and_a_clip(quick):
