@@ -414,7 +414,10 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     if more or there < wanted:
         header = 4 + 4 * len(shape)
         raise _idx_size_error(path, f"{more}{header + there}", header + wanted, dtype, shape)
-    values = content.view(dtype).reshape(shape)
+    try:
+        values = content.view(dtype).reshape(shape)
+    except ValueError:  # one axis is 0, and the others are more than an address can count
+        raise ValueError(f"read_idx: {str(path)!r} is too large, with shape {shape}") from None
     if not dtype.isnative:
         values.byteswap(inplace=True)
     return values.view(dtype.newbyteorder("="))

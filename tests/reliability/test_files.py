@@ -106,7 +106,7 @@ def test_no_input_does_harm(folder, times, count):
             for reason, content in figures["findings"].values():
                 findings.setdefault((name, reason), content[:4000])
     count(inputs=totals["inputs"], of_them_new_ways=totals["kept"], readers=len(made))
-    assert not findings
+    assert not findings, "; ".join(map(str, findings))
     assert totals["inputs"] >= total
     assert all(totals[name] for name in made), "none of its inputs was valid"
 
@@ -148,6 +148,7 @@ FOUND = [
     (data.MappedDataset, "a.npy", b"PK\x03\x04 an archive", "no whole .npy file: the magic string"),
     (mc.load, "a", bombs.metadata("[" * 100_000), "nests values deeper than any that `save` wrote"),
     (mc.load_torch, "a.pt", archive(b".").replace(b"archive", b"a\nb\nc\nd"), "no record|damaged"),
+    (data.read_idx, "a", b"\0\0\x08\x03" + bytes(4) + b"\xff" * 8, "is too large, with shape"),
     (table, "a.csv", b'file,"lab\nel"\n', "line 2: a value has several lines"),
     (table, "a.csv", b"file,label\n\xff", "no UTF-8 text, at byte 11"),
     (table, "a.csv", b'file,label\n"', "line 2: unexpected end of data"),
@@ -158,7 +159,7 @@ FOUND = [
 def test_what_was_found_stays_mended(tmp_path, read, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(
-        ValueError, match=f"^(MappedDataset|load|load_torch): .*({message})"
+        ValueError, match=f"^(MappedDataset|load|load_torch|read_idx): .*({message})"
     ) as caught:
         read(tmp_path / name)
     assert "\n" not in str(caught.value)
