@@ -14,8 +14,8 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import cpu, cuda, dlpack, geometry, memory, outline, reference
+from .capture import changing, is_capturing
 from .cuda import NoGPUError
-from .recording import changing, is_recording
 
 __all__ = [
     "NoGPUError",
@@ -24,7 +24,7 @@ __all__ = [
     "cuda",
     "dlpack",
     "geometry",
-    "is_recording",
+    "is_capturing",
     "memory",
     "of",
     "outline",

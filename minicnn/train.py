@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import kernels, mistake, run_folder
+from minicnn import kernels, run_folder, train_arguments
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import held, load
 from minicnn.kernels import memory
@@ -133,9 +133,9 @@ def fit(
     call : callable, optional
         What to call in place of the model itself: its `slide`, for inputs longer than the paper's.
     cuda_graph : bool
-        Whether to record the whole step on the GPU as one CUDA graph, and to launch that: many
+        Whether to capture the whole step on the GPU as one CUDA graph, and to launch that: many
         small launches cost more than their work. The first step of each shape of batches runs as
-        without, the second is recorded. In between, Python does not run: model and loss must do
+        without, the second is captured. In between, Python does not run: model and loss must do
         the same launches in every step, options of the optimiser other than the learning rate stay
         as they are, labels are not looked at, and a loss that is not finite is seen after its step.
 
@@ -164,18 +164,17 @@ def fit(
     TypeError
         If an argument is of another kind, such as a class for a model.
     RuntimeError
-        If a step cannot be recorded.
+        If a step cannot be captured.
     """
-    _check_kinds(model, train, valid, loss, optimizer, metrics, schedule)
-    _check_folder(checkpoint, resume)
-    monitor = _checked_monitor(epochs, valid, metrics, monitor, mode, patience)
+    train_arguments.check_kinds(model, train, valid, loss, optimizer, metrics, schedule)
+    train_arguments.check_folder(checkpoint, resume)
+    monitor = train_arguments.checked_monitor(epochs, valid, metrics, monitor, mode, patience)
     if max_grad_norm is not None and not max_grad_norm > 0:
         raise ValueError(f"fit: max_grad_norm is {max_grad_norm}; it must be positive")
     folder = None if checkpoint is None else Path(checkpoint)
     call = model if call is None else call
-    of_steps = loss, schedule, max_grad_norm
-    run = _Run(model, optimizer, train, valid, monitor, mode, call, *of_steps)
-    recorded = _recorded(run) if cuda_graph else None
+    run = _Run(model, optimizer, train, valid, monitor, mode, call, loss, schedule, max_grad_norm)
+    captured = _captured(run) if cuda_graph else None
     history: list[Record] = []
     best_weights: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
@@ -187,7 +186,7 @@ def fit(
             started = time.perf_counter()
             bar.set_description(f"epoch {len(history) + 1}/{epochs}")
             model.train()
-            train_loss = _train_epoch(run, recorded, history, bar)
+            train_loss = _train_epoch(run, captured, history, bar)
             record: Record = {"epoch": len(history) + 1, "train_loss": train_loss}
             record["lr_factor"] = float(optimizer.lr_factor)
             if valid is not None:
@@ -330,86 +329,15 @@ def _evaluating(model):
             module.training = mode
 
 
-def _check_kinds(model, train, valid, loss, optimizer, metrics, schedule):
-    """Raise where an argument of `fit` is another thing; warn where nothing would be trained."""
-    for name, value, kind in (("model", model, Module), ("optimizer", optimizer, Optimizer)):
-        if not isinstance(value, kind):
-            called = f"{value.__name__} itself, not called" if callable(value) else repr(value)
-            raise TypeError(f"fit: {name} is {called:.80}; it takes an object of {kind.__name__}")
-    for name, loader in (("train", train), ("valid", valid)):
-        # What our data sets have, to be asked by a loader.
-        if hasattr(loader, "batch"):
-            raise TypeError(
-                f"fit: {name} is a {type(loader).__name__}, which yields samples; it takes "
-                "batches: DataLoader(dataset, batch_size)"
-            )
-    if metrics is not None and not (
-        isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
-    ):
-        raise TypeError(
-            f"fit: metrics is {metrics!r:.80}; it takes a dict of functions, such as "
-            '{"accuracy": accuracy}'
-        )
-    for name, function in (("loss", loss), ("schedule", schedule)):
-        if not (callable(function) or (name, function) == ("schedule", None)):
-            raise TypeError(f"fit: {name} is {function!r:.80}; it takes a function")
-    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if not any(id(parameter) in stepped for parameter in model.parameters()):
-        mistake.likely(
-            f"fit: none of the {len(stepped)} parameters of the optimizer is one of this model; "
-            "make it from model.parameters()"
-        )
-
-
-def _check_folder(checkpoint, resume):
-    """Raise where there is no folder to go on in."""
-    if resume and checkpoint is None:
-        raise ValueError("fit: resume is True; it takes checkpoint, the folder to go on in")
-    if checkpoint is not None and Path(checkpoint).is_file():
-        raise NotADirectoryError(
-            f"fit: checkpoint is {os.fspath(checkpoint)!r}, which is a file; it takes a folder"
-        )
-
-
-def _checked_monitor(epochs, valid, metrics, monitor, mode, patience):
-    """Return the entry to watch, or None; raise if an argument of `fit` is out of range."""
-    if mode not in ("min", "max"):
-        raise ValueError(f"fit: mode is {mode!r}; it takes 'min' or 'max'")
-    if (
-        not isinstance(epochs, (int, np.integer))
-        or epochs < 1
-        or (patience is not None and not patience >= 0)
-    ):
-        raise ValueError(
-            f"fit: epochs is {epochs!r} and patience {patience!r}; they are 1 and 0 or more"
-        )
-    if metrics and (valid is None or "loss" in metrics):
-        raise ValueError("fit: metrics need valid, and none of them may be called 'loss'")
-    if monitor == "valid_loss" and valid is None and patience is None:
-        return None
-    known = {"train_loss", "lr_factor", "seconds"}
-    known |= (
-        {f"valid_{name}" for name in ("loss", *(metrics or {}))} if valid is not None else set()
-    )
-    if monitor is not None and monitor not in known:
-        raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(sorted(known))}")
-    if mode == "min" and _LARGER_IS_BETTER & set((monitor or "").split("_")):
-        mistake.likely(
-            f"fit: monitor is {monitor!r} and mode 'min', so the epoch where it is smallest counts "
-            "as best; mode 'max' takes the largest"
-        )
-    return monitor
-
-
-def _recorded(run):
-    """Return the step of a run, recorded at its second call for batches of the same shapes."""
+def _captured(run):
+    """Return the step of a run, captured at its second call for batches of the same shapes."""
     parameter = next(run.model.parameters(), None)
     if parameter is None or kernels.of(parameter.data) is not kernels.cuda:
         raise ValueError("fit: cuda_graph takes a model on a GPU; model.to('cuda') moves it there")
     return kernels.cuda.graph.ByShape(run.step)
 
 
-def _train_epoch(run, recorded, history, bar):
+def _train_epoch(run, captured, history, bar):
     """Take one step for each batch, and return the mean loss over the samples."""
     train = run.train
     monitored = run.scores(history)
@@ -419,13 +347,13 @@ def _train_epoch(run, recorded, history, bar):
         if run.schedule is not None:
             run.optimizer.lr_factor = run.schedule(len(history) + step / steps, monitored)
         inputs, target = _tensors(batch, run.model)
-        if recorded is None:
+        if captured is None:
             value = _checked_loss(run.loss(run.call(*inputs), target))
             number = float(value)
             _check_finite(number, "loss", history, step)
             run.descend(value)
         else:
-            number = float(recorded(*(each.data for each in inputs), target))
+            number = float(captured(*(each.data for each in inputs), target))
             _check_finite(number, "loss", history, step)
         total, count = total + number * len(target), count + len(target)
         bar.set_postfix(loss=f"{number:.4f}", **_shown(history), refresh=False)
@@ -512,7 +440,3 @@ def _shown(history):
     """Return the scores of the last epoch for the progress bar."""
     last = history[-1] if history else {}
     return {name: f"{value:.4f}" for name, value in last.items() if name.startswith("valid_")}
-
-
-# Words in the names of metrics.
-_LARGER_IS_BETTER = {"accuracy", "acc", "precision", "recall", "f1", "auc"}

@@ -30,6 +30,7 @@ floors = [
         "minicnn.gradient_check",
     },
     {"minicnn.nn", "minicnn.run_folder"},
+    {"minicnn.train_arguments"},
     {
         "minicnn.train",
         "minicnn.experiment",

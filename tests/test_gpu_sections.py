@@ -520,12 +520,12 @@ def test_nvidia_smi_answers_what_it_can(monkeypatch, tmp_path):
     assert facts.nvidia_smi() == {"answers": None}
 
 
-def test_graphs_are_recorded_on_a_gpu_only():
+def test_graphs_are_captured_on_a_gpu_only():
     assert graphs.ours(lambda x: x, [np.ones(2)], "cpu") == "not available: graphs are CUDA's"
     assert graphs.theirs(lambda: None, "cpu") == "not available: graphs are CUDA's"
 
 
-def test_a_step_that_cannot_be_recorded_is_said(monkeypatch):
+def test_a_step_that_cannot_be_captured_is_said(monkeypatch):
     class Refuses:
         def __init__(self, step):
             self.calls = 0
@@ -537,7 +537,7 @@ def test_a_step_that_cannot_be_recorded_is_said(monkeypatch):
 
     monkeypatch.setattr(kernels.cuda.graph, "ByShape", Refuses)
     found = graphs.ours(lambda x: x, [np.ones(2)], "cuda")
-    assert found == "not recorded: it looks at numbers"
+    assert found == "not captured: it looks at numbers"
 
 
 def test_a_graph_of_ours_is_held_against_the_step_before_it_is_timed(cpu, monkeypatch):

@@ -8,14 +8,14 @@ from typing import Any
 from minicnn import kernels
 
 NO_CUDA = "not available: graphs are CUDA's"
-TRAINING_ALONE = "not available: minicnn records training steps alone"
+TRAINING_ALONE = "not available: minicnn captures training steps alone"
 WARMING = 3  # before a capture, as PyTorch's documentation has it
 
 
 def ours(
     step: Callable[..., Any], arrays: Sequence[Any], device: str
 ) -> Callable[[], Sequence[Any]] | str:
-    """Return a step of minicnn as `mc.fit(cuda_graph=True)` records it, or why there is none.
+    """Return a step of minicnn as `mc.fit(cuda_graph=True)` captures it, or why there is none.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def ours(
     """
     if device != "cuda":
         return NO_CUDA
-    recorded = kernels.cuda.graph.ByShape(step)
+    captured = kernels.cuda.graph.ByShape(step)
     try:
-        for _ in range(2):  # the second call records
-            recorded(*arrays)
+        for _ in range(2):  # the second call captures
+            captured(*arrays)
     except RuntimeError as error:
         return _refused(error)
-    return lambda: (recorded(*arrays),)
+    return lambda: (captured(*arrays),)
 
 
 def theirs(step: Callable[[], Any], device: str) -> Callable[[], Any] | str:
@@ -63,4 +63,4 @@ def theirs(step: Callable[[], Any], device: str) -> Callable[[], Any] | str:
 
 
 def _refused(error):
-    return f"not recorded: {' '.join(str(error).split())[:200]}"
+    return f"not captured: {' '.join(str(error).split())[:200]}"

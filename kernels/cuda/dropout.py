@@ -2,7 +2,7 @@
 
 import math
 
-from ..recording import parted
+from ..capture import parted
 from .launch import Launcher, contiguous, empty, made_for_reals
 
 _launch = Launcher("dropout.cu")

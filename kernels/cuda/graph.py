@@ -1,4 +1,4 @@
-"""A step recorded once as a CUDA graph, and then done again in one go.
+"""A step captured once as a CUDA graph, and then done again in one go.
 
 A network of a hundred layers has some four hundred launches in a step. One after the other they
 cost more than the work of the smaller layers; as a graph the driver launches them all at once.
@@ -6,12 +6,12 @@ cost more than the work of the smaller layers; as a graph the driver launches th
 
 import numpy as np
 
-from ..recording import WORDS, Recording
+from ..capture import WORDS, Capture
 from .launch import empty, engine
 
 
 class ByShape:
-    """A step that is recorded for every shape of its arrays, when they come for the second time.
+    """A step that is captured for every shape of its arrays, when they come for the second time.
 
     The first time it runs as it stands, which compiles what it needs.
     """
@@ -31,7 +31,7 @@ class ByShape:
 
 
 class Graph:
-    """A function of arrays, recorded for arrays like these.
+    """A function of arrays, captured for arrays like these.
 
     What it computes in Python stands still from then on, apart from what goes through
     `kernels.changing`. It must not look at results, and what is written must be arrays that last.
@@ -46,22 +46,22 @@ class Graph:
     def __init__(self, step, arrays):
         self._inputs = [empty(array) for array in arrays]
         self._place = empty(arrays[0], (WORDS,), np.uint64)
-        self._recording = Recording(self._place)
-        self._is_next = True  # the numbers of the first replay are those of the recording
+        self._capture = Capture(self._place)
+        self._is_next = True  # the numbers of the first replay are those of the capture
 
-        def recorded():
-            with self._recording():
+        def captured():
+            with self._capture():
                 return step(*self._inputs)
 
-        self._result, self._replay = engine().record(recorded)
+        self._result, self._replay = engine().capture(captured)
 
     def __call__(self, *arrays):
         """Do the step, and return its result: the same array each time."""
         for own, given in zip(self._inputs, arrays, strict=True):
             own[...] = given
         if not self._is_next:
-            self._recording.advance()
+            self._capture.advance()
         self._is_next = False
-        self._place[...] = np.asarray(self._recording.words, like=self._place)
+        self._place[...] = np.asarray(self._capture.words, like=self._place)
         self._replay()
         return self._result

@@ -31,7 +31,7 @@ extern "C" __global__ void softmax_cross_entropy(const Real* __restrict__ x,
       if (!classes || wanted != 0) sum -= wanted * out[i];
     }
     sum = over_lanes(sum, rows);
-    // Nobody looks at the labels of a recorded step.
+    // Nobody looks at the labels of a captured step.
     const bool is_wrong = classes && (classes[row] < 0 || classes[row] >= rows.length);
     if (threadIdx.x % rows.lanes == 0) loss[row] = is_wrong ? NAN : sum;
   }

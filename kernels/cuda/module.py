@@ -12,7 +12,7 @@ import numpy as np
 from . import blas, nvrtc
 from .source import FOLDER
 
-UNRECORDED = "the step cannot be recorded, it may look at numbers on the GPU while they are made"
+UNCAPTURED = "the step cannot be captured, it may look at numbers on the GPU while they are made"
 # What a kernel has without asking; more than that it must opt in to [bytes].
 SHARED = 48 * 1024
 # Of cuFFT, which are kept: a training step takes 6 for a layer, and 16, as CuPy has it, are those
@@ -60,7 +60,7 @@ class CupyEngine:
         values = call.packed(index, lambda array, is_constant: array.data.ptr)
         function(grid, (block,), tuple(values), shared_mem=shared)
 
-    def record(self, step):
+    def capture(self, step):
         """Return the result of `step()`, and a function that does all its launches once.
 
         In between nothing is launched. What the step allocates comes from a pool that nobody else
@@ -75,8 +75,8 @@ class CupyEngine:
             try:
                 result = step()
                 graph = stream.end_capture()
-            except RuntimeError as error:  # CUDA's, and CuPy's of what it does not record
-                raise RuntimeError(f"{UNRECORDED}: {error}") from error
+            except RuntimeError as error:  # CUDA's, and CuPy's of what it does not capture
+                raise RuntimeError(f"{UNCAPTURED}: {error}") from error
             finally:
                 if stream.is_capturing():
                     with contextlib.suppress(RuntimeError):  # it complains once more

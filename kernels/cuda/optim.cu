@@ -15,7 +15,7 @@ struct SgdOptions {
   int has_momentum, nesterov;
 };
 
-// One row of blocks for each array. A recorded launch finds its learning rate in memory.
+// One row of blocks for each array. A captured launch finds its learning rate in memory.
 extern "C" __global__ void sgd(SgdArrays arrays, SgdOptions options,
                                const double* __restrict__ changing) {
   const Real lr = changing ? changing[0] : options.lr;
@@ -45,7 +45,7 @@ struct AdamOptions {
   Real shrink, weight_decay, share1, share2, rate, scale, eps;
 };
 
-// A recorded launch finds in memory what follows from the learning rate and the count of steps.
+// A captured launch finds in memory what follows from the learning rate and the count of steps.
 extern "C" __global__ void adam(AdamArrays arrays, AdamOptions options,
                                 const double* __restrict__ changing) {
   const Real shrink = changing ? changing[0] : options.shrink;

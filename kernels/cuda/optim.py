@@ -3,7 +3,7 @@
 import math
 
 from .. import reference
-from ..recording import derived, parted
+from ..capture import derived, parted
 from .launch import BLOCK, Launcher, alike, contiguous
 
 _launch = Launcher("optim.cu")

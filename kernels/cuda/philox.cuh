@@ -22,7 +22,7 @@ __device__ __forceinline__ Words philox(UInt64 counter, UInt64 key) {
   return {{a, b, c, d}};
 }
 
-// A recorded launch finds its key in memory, where the next replay may find another.
+// A captured launch finds its key in memory, where the next replay may find another.
 __device__ __forceinline__ UInt64 current(UInt64 key, const UInt64* changing) {
   return changing ? *changing : key;
 }

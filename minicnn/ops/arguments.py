@@ -26,9 +26,9 @@ def floats(operation, **arrays):
 def extremes(target):
     """Return the smallest and the largest number of a target.
 
-    0 twice, if there are none, or if they are not there yet, as in a recording.
+    0 twice, if there are none, or if they are not there yet, as in a capture.
     """
-    if not target.size or kernels.is_recording():
+    if not target.size or kernels.is_capturing():
         return 0, 0
     return target.min(), target.max()
 

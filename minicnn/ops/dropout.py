@@ -103,6 +103,6 @@ def _drop(operation, drop, x, p, training, rng):
 
 
 def _seed(rng):
-    """Return the seed of a mask; a recorded step draws one for each replay."""
+    """Return the seed of a mask; a captured step draws one for each replay."""
     source = generator(rng)
     return kernels.changing(lambda: int(source.integers(2**63)))

@@ -81,12 +81,12 @@ class Emulator:
         return array
 
     def cublas(self):
-        """Return the cuBLAS that was given, if any; as CuPy's, it is not there in a recording."""
+        """Return the cuBLAS that was given, if any; as CuPy's, it is not there in a capture."""
         return self._cublas and tapes.current() is None and self._cublas.library()
 
-    def record(self, step):
+    def capture(self, step):
         """Return the result of `step()`, and a function that does what it does to arrays."""
-        with tapes.recording() as tape:
+        with tapes.capture() as tape:
             result = step()
         return result, partial(tapes.play, tape)
 

@@ -1,4 +1,4 @@
-"""What CUDA does with a step that it records, for NumPy arrays: nothing, until the replay.
+"""What CUDA does with a step that it captures, for NumPy arrays: nothing, until the replay.
 
 While a tape runs, an operation on `Taped` arrays is noted and not done: its result has memory with
 any content. A replay does all of them again in the same memory, whatever Python has computed since.
@@ -8,7 +8,7 @@ To look at a number on the way is an error, as it is for a GPU that has not begu
 import contextlib
 
 import numpy as np
-from minicnn.kernels.cuda.module import UNRECORDED
+from minicnn.kernels.cuda.module import UNCAPTURED
 
 IN_PLACE = "at", "copyto", "fill"  # functions that return nothing
 _running = []
@@ -20,7 +20,7 @@ def current():
 
 
 @contextlib.contextmanager
-def recording():
+def capture():
     """Note on a new tape what is done to arrays inside."""
     tape = []
     _running.append(tape)
@@ -69,7 +69,7 @@ def _must_be_there(arguments):
     """Raise if an array would first have to be copied to the device."""
     for each in _flat(arguments):
         if isinstance(each, np.ndarray) and each.ndim and not isinstance(each, Taped):
-            raise RuntimeError(f"{UNRECORDED}: an array {each.shape} of the host")
+            raise RuntimeError(f"{UNCAPTURED}: an array {each.shape} of the host")
 
 
 def _flat(values):
@@ -82,7 +82,7 @@ def _looked_at(name):
 
     def method(self, *arguments):
         if current() is not None:
-            raise RuntimeError(f"{UNRECORDED}: {name}")
+            raise RuntimeError(f"{UNCAPTURED}: {name}")
         return getattr(self.view(np.ndarray), name)(*arguments)
 
     return method

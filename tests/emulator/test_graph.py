@@ -1,4 +1,4 @@
-"""Steps recorded as CUDA graphs have the same bits, though Python stands still in between."""
+"""Steps captured as CUDA graphs have the same bits, though Python stands still in between."""
 
 import sys
 from contextlib import contextmanager
@@ -69,25 +69,25 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_recorded_training_has_the_same_bits(emulate, name):
+def test_a_captured_training_has_the_same_bits(emulate, name):
     emulate()
     plain = train(OPTIMIZERS[name], cuda_graph=False)
-    recorded = train(OPTIMIZERS[name], cuda_graph=True)
-    assert recorded[0] == plain[0]
-    for one, other in zip(recorded[1:], plain[1:], strict=True):
+    captured = train(OPTIMIZERS[name], cuda_graph=True)
+    assert captured[0] == plain[0]
+    for one, other in zip(captured[1:], plain[1:], strict=True):
         assert one.keys() == other.keys()
         for key, value in other.items():
             assert np.array_equal(one[key], value), key
 
 
-def test_gradients_are_clipped_in_a_recording(emulate):
+def test_gradients_are_clipped_in_a_capture(emulate):
     emulate()
-    plain, recorded, free = (
+    plain, captured, free = (
         train(cuda_graph=graph, max_grad_norm=norm, optimizer=OPTIMIZERS["sgd"])[1]
         for graph, norm in ((False, 0.05), (True, 0.05), (True, None))
     )
-    assert all(np.array_equal(recorded[key], plain[key]) for key in plain)
-    assert not np.array_equal(recorded["conv.weight"], free["conv.weight"])
+    assert all(np.array_equal(captured[key], plain[key]) for key in plain)
+    assert not np.array_equal(captured["conv.weight"], free["conv.weight"])
 
 
 def test_python_runs_twice_for_each_shape(emulate):
@@ -116,7 +116,7 @@ def test_a_number_that_stands_still_makes_a_difference(changes, emulate, monkeyp
     assert not np.array_equal(frozen["conv.weight"], plain["conv.weight"])
 
 
-def test_the_step_that_is_timed_on_a_gpu_is_recorded_with_the_same_bits(emulate):
+def test_the_step_that_is_timed_on_a_gpu_is_captured_with_the_same_bits(emulate):
     (network,) = (each for each in networks.NETWORKS if each.name == "lenet5 modern")
     emulate()
 
@@ -164,18 +164,18 @@ def test_no_network_looks_at_a_number_in_its_step(entry, undrawn):
     assert all(p.grad.shape == p.shape for p in model.parameters() if p.grad is not None)
 
 
-def test_to_look_at_a_number_in_a_recording_is_an_error(emulate):
+def test_to_look_at_a_number_in_a_capture_is_an_error(emulate):
     emulate()
 
     def loss(logits, target):
         value = ops.cross_entropy(logits, target)
         return value * 2 if float(value) > 0 else value
 
-    with pytest.raises(RuntimeError, match="the step cannot be recorded, it may look at numbers"):
+    with pytest.raises(RuntimeError, match="the step cannot be captured, it may look at numbers"):
         train(cuda_graph=True, loss=loss)
 
 
-def test_a_wrong_label_in_a_recorded_step_is_a_loss_that_is_not_finite(emulate):
+def test_a_wrong_label_in_a_captured_step_is_a_loss_that_is_not_finite(emulate):
     emulate()
     x, right, wrong = np.ones((2, 3), np.float32).view(Taped), [0, 2], [0, 3]
     step = ByShape(lambda x, labels: ops.cross_entropy(mc.Tensor(x), labels).data)
@@ -241,9 +241,9 @@ def cupy(monkeypatch):
     return put
 
 
-def test_cupy_records_on_a_stream_and_in_memory_of_its_own(cupy):
+def test_cupy_captures_on_a_stream_and_in_memory_of_its_own(cupy):
     notes = cupy()
-    result, replay = module.CupyEngine().record(lambda: notes.append("step") or "result")
+    result, replay = module.CupyEngine().capture(lambda: notes.append("step") or "result")
     before, after = (
         ["synchronize", "enter", "own memory", "begin"],
         ["end", "usual memory", "leave"],
@@ -255,14 +255,14 @@ def test_cupy_records_on_a_stream_and_in_memory_of_its_own(cupy):
 
 
 @pytest.mark.parametrize("complaint", [None, "the capture is not valid"])
-def test_a_recording_that_fails_leaves_the_stream_as_it_was(cupy, complaint):
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(cupy, complaint):
     def step():
         if not complaint:
-            raise NotImplementedError("cuBLAS is not recorded")
+            raise NotImplementedError("cuBLAS is not captured")
 
     notes = cupy(complaint)
-    with pytest.raises(RuntimeError, match=f"cannot be recorded.*: {complaint or 'cuBLAS is not'}"):
-        module.CupyEngine().record(step)
+    with pytest.raises(RuntimeError, match=f"cannot be captured.*: {complaint or 'cuBLAS is not'}"):
+        module.CupyEngine().capture(step)
     assert notes.count("end") == 1
     assert notes[-1] == "leave"
 
@@ -272,7 +272,7 @@ def test_a_model_on_the_cpu_has_no_graph():
         train(cuda_graph=True)
 
 
-def test_lenet_5_of_the_paper_learns_the_same_in_a_recording(emulate):
+def test_lenet_5_of_the_paper_learns_the_same_in_a_capture(emulate):
     emulate("reverse")
     rng = np.random.default_rng(0)
     batch = rng.standard_normal((3, 1, 32, 32)).astype(np.float32), np.array([1, 0, 9])

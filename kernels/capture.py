@@ -1,8 +1,8 @@
-"""Numbers that change from step to step, although the launches of a step are recorded once.
+"""Numbers that change from step to step, although the launches of a step are captured once.
 
-A recorded step repeats its kernels with the very arguments of the first time. What Python computes
+A captured step repeats its kernels with the very arguments of the first time. What Python computes
 in between, such as the seed of a dropout or a learning rate, would stand still. So it is written as
-`changing(compute)`. In a recording that is a `Changing`, whose number lies where kernels find it
+`changing(compute)`. In a capture that is a `Changing`, whose number lies where kernels find it
 and is computed again before every replay; otherwise it is `compute()`, a plain number.
 """
 
@@ -11,27 +11,27 @@ from contextvars import ContextVar
 
 import numpy as np
 
-_recording: ContextVar = ContextVar("recording", default=None)
+_capture: ContextVar = ContextVar("capture", default=None)
 # How many 8-byte words a step may change; the largest network of the lecture takes fewer than 20.
 WORDS = 1024
 
 
-def is_recording():
-    """Return whether kernels are recorded here, and have no results yet that one could look at."""
-    return _recording.get() is not None
+def is_capturing():
+    """Return whether kernels are captured here, and have no results yet that one could look at."""
+    return _capture.get() is not None
 
 
 def changing(compute):
-    """Return `compute()`, or what stands for it in a recording.
+    """Return `compute()`, or what stands for it in a capture.
 
     Parameters
     ----------
     compute : callable
-        Returns a number, or a tuple of floats. In a recording it is called once for each replay,
-        in the order in which the recording met it, as if each step ran anew.
+        Returns a number, or a tuple of floats. In a capture it is called once for each replay,
+        in the order in which the capture met it, as if each step ran anew.
     """
-    recording = _recording.get()
-    return compute() if recording is None else recording.add(compute)
+    capture = _capture.get()
+    return compute() if capture is None else capture.add(compute)
 
 
 def derived(compute, *given):
@@ -51,7 +51,7 @@ def _now(value):
 
 
 class Changing:
-    """A number of a recording, or several.
+    """A number of a capture, or several.
 
     Attributes
     ----------
@@ -75,8 +75,8 @@ class Changing:
         self._words[...] = self.now
 
 
-class Recording:
-    """All numbers of one recorded step that change.
+class Capture:
+    """All numbers of one captured step that change.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Recording:
         entry = Changing(compute, self._words[self._count :], self._place[self._count :])
         self._count += entry.place.size
         if self._count > WORDS:
-            raise ValueError(f"a recorded step changes more than {WORDS} numbers")
+            raise ValueError(f"a captured step changes more than {WORDS} numbers")
         self._entries.append(entry)
         return entry
 
@@ -110,9 +110,9 @@ class Recording:
 
     @contextlib.contextmanager
     def __call__(self):
-        """Let everything that changes inside belong to this recording."""
-        token = _recording.set(self)
+        """Let everything that changes inside belong to this capture."""
+        token = _capture.set(self)
         try:
             yield
         finally:
-            _recording.reset(token)
+            _capture.reset(token)
