@@ -82,15 +82,20 @@ class Capture:
     ----------
     place : array of uint64, shape (WORDS,)
         On the device.
+
+    Attributes
+    ----------
+    words : ndarray of uint64
+        What is to be copied there before a replay.
     """
 
     def __init__(self, place):
-        self._place, self._words = place, np.zeros(WORDS, np.uint64)
+        self._place, self.words = place, np.zeros(WORDS, np.uint64)
         self._entries, self._count = [], 0
 
     def add(self, compute):
         """Return a `Changing`."""
-        entry = Changing(compute, self._words[self._count :], self._place[self._count :])
+        entry = Changing(compute, self.words[self._count :], self._place[self._count :])
         self._count += entry.place.size
         if self._count > WORDS:
             raise ValueError(f"a captured step changes more than {WORDS} numbers")
@@ -102,11 +107,6 @@ class Capture:
         for entry in self._entries:
             entry.now = entry.compute()
             entry.write()
-
-    @property
-    def words(self):
-        """What is to be copied to the place before a replay."""
-        return self._words
 
     @contextlib.contextmanager
     def __call__(self):

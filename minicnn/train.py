@@ -134,10 +134,12 @@ def fit(
         What to call in place of the model itself: its `slide`, for inputs longer than the paper's.
     cuda_graph : bool
         Whether to capture the whole step on the GPU as one CUDA graph, and to launch that: many
-        small launches cost more than their work. The first step of each shape of batches runs as
-        without, the second is captured. In between, Python does not run: model and loss must do
+        small launches cost more than their work. The first step of each shape of batches runs from
+        Python, the second is captured, and after that Python does not run: model and loss must do
         the same launches in every step, options of the optimiser other than the learning rate stay
         as they are, labels are not looked at, and a loss that is not finite is seen after its step.
+        Matrix products are minicnn's own, since CuPy captures none of cuBLAS: weights are the same
+        as without to rounding, and large fully connected layers may take longer.
 
     Returns
     -------

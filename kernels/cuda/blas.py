@@ -9,14 +9,19 @@ Its results have the same bits each time on the same GPU and version, as long as
 time computes (NVIDIA, "cuBLAS", results reproducibility).
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import precision
+from .launch import engine
+
+_is_kept_out = ContextVar("is_kept_out", default=False)
 
 # Numbers of cublas_api.h and library_types.h, which are the same in every version.
 OP_N, OP_T = 0, 1
@@ -46,6 +51,21 @@ class Library(NamedTuple):
     binding: Any  # with gemmEx and gemmStridedBatchedEx
     handle: int  # of the current device
     address: Callable[[Any], int]  # where the content of an array begins
+
+
+def library():
+    """Return cuBLAS, or None where it must not be called."""
+    return None if _is_kept_out.get() else engine().cublas()
+
+
+@contextlib.contextmanager
+def kept_out():
+    """Let our own kernels multiply inside, as they do in a capture: they round in another way."""
+    token = _is_kept_out.set(True)
+    try:
+        yield
+    finally:
+        _is_kept_out.reset(token)
 
 
 def of_cupy():

@@ -7,13 +7,15 @@ cost more than the work of the smaller layers; as a graph the driver launches th
 import numpy as np
 
 from ..capture import WORDS, Capture
+from . import blas
 from .launch import empty, engine
 
 
 class ByShape:
     """A step that is captured for every shape of its arrays, when they come for the second time.
 
-    The first time it runs as it stands, which compiles what it needs.
+    The first time it runs as it stands, which compiles what it needs. Both ways it is without
+    cuBLAS, which CuPy does not capture: so the bits do not depend on which step was the first.
     """
 
     def __init__(self, step):
@@ -24,9 +26,11 @@ class ByShape:
         kind = tuple((array.shape, array.dtype) for array in arrays)
         if kind not in self._graphs:
             self._graphs[kind] = None
-            return self._step(*arrays)
+            with blas.kept_out():
+                return self._step(*arrays)
         if self._graphs[kind] is None:
-            self._graphs[kind] = Graph(self._step, arrays)
+            with blas.kept_out():
+                self._graphs[kind] = Graph(self._step, arrays)
         return self._graphs[kind](*arrays)
 
 

@@ -15,6 +15,7 @@ from benchmarks.device import graphs
 from minicnn import kernels, nn, ops, optim
 from minicnn.data import ArrayDataset, DataLoader
 from minicnn.models.lenet5 import map_loss
+from tests.emulator.cublas import Cublas
 from tests.emulator.emulator import Emulator
 from tests.emulator.tapes import Taped
 from tests.models.entries import every_entry
@@ -88,6 +89,17 @@ def test_gradients_are_clipped_in_a_capture(emulate):
     )
     assert all(np.array_equal(captured[key], plain[key]) for key in plain)
     assert not np.array_equal(captured["conv.weight"], free["conv.weight"])
+
+
+def test_cublas_has_no_part_in_it_not_even_in_the_first_step(emulate):
+    cublas = Cublas()
+    emulate(cublas=cublas)
+    plain = train(OPTIMIZERS["sgd"], cuda_graph=False)
+    assert cublas.calls
+    cublas.calls.clear()
+    captured = train(OPTIMIZERS["sgd"], cuda_graph=True)
+    assert not cublas.calls
+    assert captured[0] == pytest.approx(plain[0], rel=1e-5)
 
 
 def test_python_runs_twice_for_each_shape(emulate):
