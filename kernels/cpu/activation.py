@@ -213,7 +213,8 @@ def soft_positive(x):
 def _softplus(x, y, beta, start, stop):
     for i in elements(x, start, stop):
         scaled = beta * x[i]
-        y[i] = (max(scaled, x.dtype.type(0)) + soft_positive(scaled)) / beta
+        linear = x[i] if scaled > 0 else x.dtype.type(0)
+        y[i] = linear + soft_positive(scaled) / beta
 
 
 @parallel(error_model="numpy")

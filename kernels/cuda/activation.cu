@@ -52,7 +52,10 @@ extern "C" __global__ void scaled_tanh_grad(const Real* __restrict__ dy, const R
 
 extern "C" __global__ void softplus(const Real* __restrict__ x, Real beta, Real* __restrict__ y,
                                     Index count) {
-  FOR_EACH(i, count) y[i] = softplus_of(beta * x[i]) / beta;
+  FOR_EACH(i, count) {
+    const Real scaled = beta * x[i];
+    y[i] = (scaled > 0 ? x[i] : 0) + soft_positive(scaled) / beta;
+  }
 }
 
 extern "C" __global__ void softplus_grad(const Real* __restrict__ dy, const Real* __restrict__ x,

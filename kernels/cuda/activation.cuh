@@ -8,10 +8,10 @@ __device__ __forceinline__ Real sigmoid_of(Real x) {
   return (x >= 0 ? 1 : small) / (1 + small);
 }
 
-// log(1 + exp(x)), without overflow; NaN goes through.
-__device__ __forceinline__ Real softplus_of(Real x) {
-  return (x < 0 ? 0 : x) + log1p(exp(-fabs(x)));
-}
+// log(1 + exp(x)) less the positive part of x, without overflow; NaN goes through.
+__device__ __forceinline__ Real soft_positive(Real x) { return log1p(exp(-fabs(x))); }
+
+__device__ __forceinline__ Real softplus_of(Real x) { return (x < 0 ? 0 : x) + soft_positive(x); }
 
 // An array (outer, length, inner): its rows go along the middle axis. Where neighbours in memory
 // lie along the row (inner = 1) a warp takes one, else a thread: so neighbouring threads always

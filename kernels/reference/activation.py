@@ -72,7 +72,8 @@ def softplus(x, beta):
     """Return log(1 + exp(beta * x)) / beta, without overflow for large x."""
     # 15 times faster than np.logaddexp(beta * x, 0).
     scaled = beta * x
-    return (np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))) / beta
+    linear = np.where(scaled > 0, x, x.dtype.type(0))
+    return linear + np.log1p(np.exp(-np.abs(scaled))) / beta
 
 
 def softplus_grad(dy, x, beta):
