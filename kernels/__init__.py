@@ -20,6 +20,7 @@ from .cuda import NoGPUError
 __all__ = [
     "NoGPUError",
     "changing",
+    "copy_like",
     "cpu",
     "cuda",
     "dlpack",
@@ -67,6 +68,13 @@ def use(implementation):
         yield
     finally:
         _chosen.reset(token)
+
+
+def copy_like(array, like):
+    """Return a copy of an array of any device, with the device and the dtype of another."""
+    if isinstance(like, np.ndarray) and hasattr(array, "get"):  # CuPy's go to the CPU by that only
+        array = array.get()
+    return np.array(array, dtype=like.dtype, like=like)
 
 
 def to(array, device):

@@ -174,16 +174,34 @@ def _may_repeat(part):
     return getattr(part, "ndim", 0) > 0 and part.dtype.kind != "b"
 
 
+def add_at(total, places, values):
+    """Add values to a vector, several to one place in their order: the same bits each time.
+
+    On a GPU `np.add.at` adds them in any order. So there it takes as many rounds as come to one
+    place, each with at most one value for any place.
+    """
+    if isinstance(total, np.ndarray):
+        np.add.at(total, places, values)
+        return
+    order = np.argsort(places, kind="stable")
+    ordered = places[order]
+    turn = np.arange(len(places), like=places) - np.searchsorted(ordered, ordered)
+    for i in range(int(turn.max()) + 1 if len(places) else 0):
+        chosen = order[turn == i]
+        total[places[chosen]] += values[chosen]
+
+
 def getitem(a, *, index):
     shape = a.shape
     repeats = any(_may_repeat(part) for part in index)
 
     def a_grad(dy):
         da = np.zeros_like(dy, shape=shape)
-        if repeats:
-            np.add.at(da, index, dy)
-        else:
+        if not repeats:
             da[index] = dy
+            return da
+        places = np.arange(da.size, like=dy).reshape(shape)[index]
+        add_at(da.reshape(-1), places.reshape(-1), dy.reshape(-1))
         return da
 
     return a[index], (a_grad,)

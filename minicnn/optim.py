@@ -145,9 +145,7 @@ class Optimizer:
     def _entry(self, i, state):
         """Return the step and copies of the running averages of a parameter."""
         like = self._order[i].data
-        averages = {
-            slot: np.array(state[f"{i}.{slot}"], dtype=like.dtype, like=like) for slot in self.slots
-        }
+        averages = {slot: kernels.copy_like(state[f"{i}.{slot}"], like) for slot in self.slots}
         return {"step": int(state[f"{i}.step"]), **averages}
 
     def _slots(self, parameters):
@@ -361,7 +359,10 @@ def limit_norm(arrays: Sequence[Any], max_norm: float) -> Any:
         The norm before, on the device of the arrays; infinite if anything is not finite, and then
         they stay as they are.
     """
-    squares = np.stack([np.square(x, dtype=np.float64).sum() for x in arrays])
+    # Not by np.stack, which on a GPU copies a list of places from the CPU, and so is not captured.
+    squares = np.empty_like(arrays[0], shape=(len(arrays),), dtype=np.float64)
+    for i, x in enumerate(arrays):
+        squares[i] = np.square(x, dtype=np.float64).sum()
     norm = np.sqrt(squares.sum())
     norm = np.where(np.isfinite(norm), norm, np.inf)
     factor = np.where(np.isfinite(norm), max_norm / np.maximum(norm, max_norm), 1.0)

@@ -138,8 +138,7 @@ def fit(
         Python, the second is captured, and after that Python does not run: model and loss must do
         the same launches in every step, options of the optimiser other than the learning rate stay
         as they are, labels are not looked at, and a loss that is not finite is seen after its step.
-        Matrix products are minicnn's own, since CuPy captures none of cuBLAS: weights are the same
-        as without to rounding, and large fully connected layers may take longer.
+        Weights are the same as without, bit for bit.
 
     Returns
     -------

@@ -109,6 +109,8 @@ unary = {
     "stack at the end": lambda x: ops.stack([x, x * x], axis=-1),
     "pad": lambda x: ops.pad(x, ((1, 2), (0, 0), (3, 1)), value=5.0),
     "where": lambda x: ops.where(x.data > 0, x * 2, x * x),
+    "elements several times": lambda x: x[[1, 0, 1, 1]] * x[:, [2, 0, 2, 0]].sum(),
+    "no elements": lambda x: x[:, []],
     "where broadcasts": lambda x: ops.where(np.ones((5, 1, 1, 1), bool), x, 1.0),
 }
 

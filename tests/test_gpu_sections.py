@@ -398,7 +398,7 @@ def test_a_bfloat16_is_the_upper_half_of_a_float32(cpu):
 
 
 def test_a_missing_cublas_is_said(cpu, monkeypatch):
-    monkeypatch.setattr(ceilings.blas, "of_cupy", lambda: None)
+    monkeypatch.setattr(ceilings.cublas, "of_cupy", lambda: None)
     with pytest.raises(NotAvailable, match="cuBLAS"):
         ceilings.items(cpu)[1].run(1.0)
 

@@ -8,6 +8,7 @@ import pytest
 import minicnn as mc
 from minicnn import nn
 from tests.kernels.cases import assert_close
+from tests.kernels.foreign import ForeignArray
 
 
 class Block(nn.Module):
@@ -80,6 +81,16 @@ def test_a_state_dict_goes_into_another_model():
     other.load_state_dict({"weight": mc.Tensor(np.ones((2, 3))), "bias": np.zeros(2)})
     assert other.weight.data.tolist() == [[1, 1, 1], [1, 1, 1]]
     assert other.weight.dtype == np.float32
+
+
+def test_a_state_goes_from_one_device_to_another():
+    one, other, third = (nn.Linear(3, 2, rng=rng) for rng in range(3))
+    for tensor in other.parameters():
+        tensor.data = ForeignArray(tensor.data)
+    other.load_state_dict(one.state_dict())
+    assert isinstance(other.weight.data, ForeignArray)
+    third.load_state_dict(other.state_dict())
+    assert np.array_equal(third.weight.data, one.weight.data)
 
 
 def test_a_state_that_does_not_fit_is_refused_with_every_reason_and_changes_nothing():

@@ -65,7 +65,7 @@ def survey() -> Survey:
     except ImportError as error:
         if not (isinstance(error, ModuleNotFoundError) and error.name == "cupy"):
             trouble = _in_one_line(error.__cause__ or error)
-    compiler, flaw = _compiler()
+    compiler, flaw = _compiler(found)
     if library is None:
         return Survey(None, None, found, compiler, _without_cupy(found, trouble))
     runtime = driver.release(library.cuda.runtime.runtimeGetVersion())
@@ -75,10 +75,17 @@ def survey() -> Survey:
     return Survey(library.__version__, runtime, found, compiler, missing)
 
 
-def _compiler():
+def _compiler(found):
     """Return the compiler's version, or None and what is wrong with it."""
     try:
-        return nvrtc.version(), ""
+        version = nvrtc.version()
+        if found is not None and version[0] > found.cuda[0]:
+            here, there = dotted(version), dotted(found.cuda)
+            return (
+                None,
+                f"the one that is there, of CUDA {here}, writes code that {there} cannot load",
+            )
+        return version, ""
     except ImportError:
         return None, "neither NVIDIA's wheels nor CUDA_PATH nor /usr/local/cuda has it"
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Matrix products by cuBLAS, called as CuPy binds it.
+"""Matrix products by cuBLAS: which there are, and the calls that make them.
 
 Not by CuPy's operator ``@``: an environment variable changes its precision, and products of more
 than one matrix go other ways than those of one.
@@ -9,19 +9,12 @@ Its results have the same bits each time on the same GPU and version, as long as
 time computes (NVIDIA, "cuBLAS", results reproducibility).
 """
 
-import contextlib
-import warnings
-from collections.abc import Callable
-from contextvars import ContextVar
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import precision
-from .launch import engine
-
-_is_kept_out = ContextVar("is_kept_out", default=False)
 
 # Numbers of cublas_api.h and library_types.h, which are the same in every version.
 OP_N, OP_T = 0, 1
@@ -43,70 +36,6 @@ MOST = 2**31 - 1  # sizes and leading dimensions are a C int
 # Multiply-adds that a call must have where a product takes several: one costs about 5 us to make,
 # in which our own kernel does as many. An estimate, not measured on a GPU.
 LEAST = 1 << 24
-
-
-class Library(NamedTuple):
-    """cuBLAS, ready to be called."""
-
-    binding: Any  # with gemmEx and gemmStridedBatchedEx
-    handle: int  # of the current device
-    address: Callable[[Any], int]  # where the content of an array begins
-
-
-def library():
-    """Return cuBLAS, or None where it must not be called."""
-    return None if _is_kept_out.get() else engine().cublas()
-
-
-@contextlib.contextmanager
-def kept_out():
-    """Let our own kernels multiply inside, as they do in a capture: they round in another way."""
-    token = _is_kept_out.set(True)
-    try:
-        yield
-    finally:
-        _is_kept_out.reset(token)
-
-
-def of_cupy():
-    """Return cuBLAS for CuPy's current device and stream, or None where it must not be called.
-
-    CuPy refuses all calls of it while a stream is captured into a graph.
-    """
-    binding = _binding()
-    if binding is None:
-        return None
-    from cupy.cuda import device, get_current_stream
-
-    if get_current_stream().is_capturing():
-        _warn_of_capture()
-        return None
-    return Library(binding, device.get_cublas_handle(), lambda array: array.data.ptr)
-
-
-@cache
-def _binding():
-    try:
-        from cupy_backends.cuda.libs import cublas
-    except ImportError as error:
-        warnings.warn(
-            f"cuBLAS is not there ({error}), so minicnn's own matrix products run, which are "
-            "slower; pip install 'cupy-cuda13x[ctk]', or 12x for CUDA 12",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-    return cublas
-
-
-@cache
-def _warn_of_capture():
-    warnings.warn(
-        "CuPy lets nothing of cuBLAS into a CUDA graph, so the graph captured here has minicnn's "
-        "own matrix products, which are slower",
-        RuntimeWarning,
-        stacklevel=2,
-    )
 
 
 class Operand(NamedTuple):

@@ -68,7 +68,7 @@ class Cut(NamedTuple):
 
 def is_there():
     """Return whether cuFFT and cuBLAS may be called."""
-    return bool(blas.library() and engine().fourier())
+    return bool(engine().cublas() and engine().fourier())
 
 
 def seconds(layer, dtype):
@@ -301,7 +301,7 @@ def _product(a, b, found=None):
     )  # fmt: skip
     arrays = a.numbers, b.numbers, found.numbers
     calls = blas.calls_for(*arrays, product)
-    blas.multiply(blas.library(), calls, *arrays, product, is_added)
+    blas.multiply(engine().cublas(), calls, *arrays, product, is_added)
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import blas, nvrtc
+from . import cublas, nvrtc
 from .source import FOLDER
 
 UNCAPTURED = "the step cannot be captured, it may look at numbers on the GPU while they are made"
@@ -39,17 +39,16 @@ class CupyEngine:
         return np.empty_like(like, shape=shape, dtype=dtype, order="C")
 
     def cublas(self):
-        """Return cuBLAS, or None where it must not be called."""
-        return blas.of_cupy()
+        """Return cuBLAS, or None where there is none."""
+        return cublas.of_cupy()
 
     def fourier(self):
         """Return CuPy's transforms, which keep the plans that were made last for this device."""
-        from cupy.fft.config import get_plan_cache
         from cupyx.scipy import fft
 
-        cache = get_plan_cache()
-        if 0 < cache.get_size() < PLANS:
-            cache.set_size(PLANS)
+        plans = _plans()
+        if 0 < plans.get_size() < PLANS:
+            plans.set_size(PLANS)
         return fft
 
     def run(self, call, index, grid, block, shared):
@@ -70,22 +69,34 @@ class CupyEngine:
 
         pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
         cupy.cuda.get_current_stream().synchronize()
+        # What steps outside of graphs have left is not used again.
+        cupy.get_default_memory_pool().free_all_blocks()
         with stream, cupy.cuda.using_allocator(pool.malloc):
             stream.begin_capture()
             try:
-                result = step()
+                try:
+                    result = step()
+                except BaseException:
+                    with contextlib.suppress(RuntimeError):  # if it has failed, it says so again
+                        stream.end_capture()
+                    raise
                 graph = stream.end_capture()
             except RuntimeError as error:  # CUDA's, and CuPy's of what it does not capture
                 raise RuntimeError(f"{UNCAPTURED}: {error}") from error
-            finally:
-                if stream.is_capturing():
-                    with contextlib.suppress(RuntimeError):  # it complains once more
-                        stream.end_capture()
-        return result, partial(_replay, graph, pool)
+        plans = _plans()
+        # From the one that was used longest ago on, so that their order stays as it is.
+        kept = [plans[key] for key in reversed([key for key, _ in plans])]
+        return result, partial(_replay, graph, pool, kept)
 
 
-def _replay(graph, pool):
-    """Launch a graph on the current stream; the pool holds its memory."""
+def _plans():
+    from cupy.fft.config import get_plan_cache
+
+    return get_plan_cache()
+
+
+def _replay(graph, pool, plans):
+    """Launch a graph on the current stream; its memory is the pool's, and that of cuFFT's plans."""
     graph.launch()
 
 

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from . import driver
+
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLED = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 _REGISTERS = re.compile(r"Used (\d+) registers")
@@ -60,6 +62,19 @@ def library():
 
 
 def _candidates():
+    """Return compilers, first those of the driver's CUDA or an older one, whose code it loads."""
+    found = driver.find()
+    return sorted(
+        _everywhere(), key=lambda path: found is not None and _major(path) > found.cuda[0]
+    )
+
+
+def _major(path):
+    """Return the version of CUDA in a file's name, e.g. 13 of libnvrtc.so.13."""
+    return int(path.name.partition(".so.")[2].partition(".")[0])
+
+
+def _everywhere():
     spec = importlib.util.find_spec("nvidia")
     wheels = spec.submodule_search_locations if spec else None
     for folder in map(Path, wheels or ()):

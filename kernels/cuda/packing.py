@@ -104,7 +104,8 @@ class _Struct(_Slot):
 
     def packed(self, given, address):
         content = self.bytes.pack(*self.values(given, address))
-        return np.ndarray((), self.dtype, content)
+        # Of plain bytes CuPy finds the address 20 times as fast as of named fields.
+        return np.ndarray((), f"V{self.dtype.itemsize}", content)
 
 
 def _format(dtype):

@@ -5,7 +5,7 @@ they take a pass of their own.
 """
 
 from . import blas
-from .launch import Launcher
+from .launch import Launcher, engine
 
 _launch = Launcher("product.cu")
 TILE, THREADS = 64, 256  # as in product.cu
@@ -38,7 +38,7 @@ def multiply(
         slope=slope,
     )  # fmt: skip
     calls = blas.calls_for(a, b, c, product)
-    library = blas.library() if calls else None
+    library = engine().cublas() if calls else None
     if library:
         blas.multiply(library, calls, a, b, c, product)
         _add_bias(bias, c, product)

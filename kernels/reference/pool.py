@@ -101,9 +101,10 @@ def adaptive_max_pool2d(x, windows, with_index=True):
 def adaptive_max_pool2d_grad(dy, index, size):
     """Return the gradient (n, c, h, w): each dy goes to where its maximum was."""
     n, c, oh, ow = dy.shape
-    dx = np.zeros_like(dy, shape=(n * c, size[0] * size[1]))
-    planes = np.arange(n * c, like=index)[:, None]
-    np.add.at(dx, (planes, index.reshape(n * c, oh * ow)), dy.reshape(n * c, oh * ow))
+    dx = np.zeros_like(dy, shape=n * c * size[0] * size[1])
+    planes = np.arange(n * c, like=index)[:, None] * (size[0] * size[1])
+    # CuPy adds at places along one axis only.
+    np.add.at(dx, (planes + index.reshape(n * c, oh * ow)).reshape(-1), dy.reshape(-1))
     return dx.reshape(n, c, *size)
 
 

@@ -162,7 +162,7 @@ class Module:
             problems += _hints(own, given)
             raise ValueError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
         converted = {
-            name: np.array(given[name], dtype=tensor.dtype, like=tensor.data)
+            name: kernels.copy_like(given[name], tensor.data)
             for name, tensor in own.items()
             if name in given
         }

@@ -2,7 +2,7 @@
 
 The two functions have the names, the arguments and their order of CuPy 14's binding. They know
 nothing of how they are called: from addresses, leading dimensions and strides they find matrices
-column by column, and each must lie within one array.
+column by column, and each must lie within one array. In a capture they multiply in the replay.
 
 NVIDIA, "cuBLAS", cublasGemmEx and cublasGemmStridedBatchedEx; the numbers are of cublas_api.h.
 """
@@ -11,7 +11,9 @@ import ctypes
 from dataclasses import dataclass, field
 
 import numpy as np
-from minicnn.kernels.cuda.blas import Library
+from minicnn.kernels.cuda.cublas import Library
+
+from tests.emulator import tapes
 
 OP_N, OP_T = 0, 1
 GEMM_DEFAULT = -1
@@ -34,6 +36,17 @@ def rounded(x, compute):
     odd = (bits >> dropped) & 1
     kept = (bits + (1 << (dropped - 1)) - 1 + odd) >> dropped << dropped
     return np.where(np.isfinite(x), kept.astype(np.uint32).view(np.float32), x)
+
+
+def _write_products(a, b, c, operations, alpha, beta, compute):
+    for x, y, z in zip(a, b, c, strict=True):
+        x, y = (rounded(np.ascontiguousarray(part), compute) for part in (x, y))
+        x, y = (
+            part.T if operation == OP_T else part
+            for part, operation in zip((x, y), operations, strict=True)
+        )
+        # A result that is multiplied by 0 is not read: it may be NaN.
+        z[...] = alpha * (x @ y) + (beta * z if beta else 0)
 
 
 @dataclass
@@ -114,14 +127,7 @@ class Cublas:
             np.frombuffer((ctypes.c_char * dtype.itemsize).from_address(factor), dtype)[0]
             for factor in factors
         )
-        for x, y, z in zip(a, b, c, strict=True):
-            x, y = (rounded(np.ascontiguousarray(part), compute) for part in (x, y))
-            x, y = (
-                part.T if operation == OP_T else part
-                for part, operation in zip((x, y), operations, strict=True)
-            )
-            # A result that is multiplied by 0 is not read: it may be NaN.
-            z[...] = alpha * (x @ y) + (beta * z if beta else 0)
+        tapes.do(lambda: _write_products(a, b, c, operations, alpha, beta, compute))
 
     def _check_types(self, types, compute, algorithm):
         if len(set(types)) > 1 or types[0] not in DATA_TYPES:
@@ -148,6 +154,6 @@ class Cublas:
             raise CublasError(f"{array.dtype} at {address} where {dtype} is said to be")
         if is_written and not array.flags.writeable:
             raise CublasError("the result is read-only")
-        flat = array.reshape(-1)[offset:]
+        flat = array.view(np.ndarray).reshape(-1)[offset:]
         steps = tuple(step * dtype.itemsize for step in (stride, 1, leading))
         return np.lib.stride_tricks.as_strided(flat, (count, rows, columns), steps)

@@ -10,6 +10,8 @@ CuPy 14, cupyx.scipy.fft; NVIDIA, "cuFFT", on results that are real: their input
 import numpy as np
 import scipy.fft
 
+from tests.emulator import tapes
+
 
 class CufftError(Exception):
     """CuPy would refuse these arguments, or take a copy."""
@@ -24,9 +26,9 @@ class Fourier:
     def rfft(self, x, n=None, axis=-1, norm=None, overwrite_x=False, *, plan=None):
         """Return the spectra of real numbers."""
         self._check("rfft", x, (np.float32, np.float64), x.shape[-1] if n is None else n, axis)
-        spectra = scipy.fft.rfft(x, norm=norm)
+        spectra = tapes.noted(scipy.fft.rfft, x, norm=norm)
         assert spectra.dtype == (np.complex64 if x.dtype == np.float32 else np.complex128)
-        return np.array(spectra)
+        return spectra
 
     def irfft(self, x, n=None, axis=-1, norm=None, overwrite_x=False, *, plan=None):
         """Return the real numbers that have these spectra."""
@@ -34,9 +36,9 @@ class Fourier:
         self._check("irfft", x, (np.complex64, np.complex128), n, axis)
         if n // 2 + 1 != x.shape[-1]:
             raise CufftError(f"irfft: {x.shape[-1]} frequencies for {n} samples")
-        samples = np.array(scipy.fft.irfft(x, n, norm=norm))
         if not overwrite_x:
             raise CufftError("irfft: a copy would be made, so that x stays as it was")
+        samples = tapes.noted(scipy.fft.irfft, x, n, norm=norm)
         x.fill(np.nan)
         return samples
 

@@ -81,8 +81,8 @@ class Emulator:
         return array
 
     def cublas(self):
-        """Return the cuBLAS that was given, if any; as CuPy's, it is not there in a capture."""
-        return self._cublas and tapes.current() is None and self._cublas.library()
+        """Return the cuBLAS that was given, if any."""
+        return self._cublas and self._cublas.library()
 
     def capture(self, step):
         """Return the result of `step()`, and a function that does what it does to arrays."""
@@ -102,8 +102,8 @@ class Emulator:
         EmulatorError
             If it diverges, hangs, or writes where it must not.
         """
-        if (tape := tapes.current()) is not None:
-            tape.append(partial(self.run, call, index, grid, block, shared))
+        if tapes.current() is not None:
+            tapes.do(partial(self.run, call, index, grid, block, shared))
             return
         library = _library(call.source, call.real, index)
         guarded = {}

@@ -11,6 +11,8 @@ import numpy as np
 from minicnn.kernels.cuda.module import UNCAPTURED
 
 IN_PLACE = "at", "copyto", "fill"  # functions that return nothing
+# CuPy joins more arrays by a list of their places, which it copies from the host and waits for.
+JOINED, MOST_JOINED = ("concatenate", "stack"), 8
 _running = []
 
 
@@ -30,6 +32,11 @@ def capture():
         _running.remove(tape)
 
 
+def do(operation):
+    """Do something that writes into arrays, or note it where a tape runs."""
+    operation() if current() is None else current().append(operation)
+
+
 def play(tape):
     """Do everything on a tape."""
     for operation in tape:
@@ -45,11 +52,13 @@ def _plain(value):
     return value
 
 
-def _noted(function, *arguments, **options):
+def noted(function, *arguments, **options):
     """Return the result of a function, which belongs on the tape if it is not a view."""
     tape, out = current(), options.get("out")
     if tape is not None:
         _must_be_there(arguments)
+        if function.__name__ in JOINED and len(arguments[0]) > MOST_JOINED:
+            raise RuntimeError(f"{UNCAPTURED}: {function.__name__} of {len(arguments[0])} arrays")
     arguments, options = _plain(arguments), {name: _plain(x) for name, x in options.items()}
     if tape is not None and (out is not None or function.__name__ in IN_PLACE):
         tape.append(lambda: function(*arguments, **options))
@@ -91,17 +100,17 @@ def _looked_at(name):
 def _taped(name):
     """Return the method of this name, which goes onto the tape."""
     function = getattr(np.ndarray, name)
-    return lambda self, *arguments, **options: _noted(function, self, *arguments, **options)
+    return lambda self, *arguments, **options: noted(function, self, *arguments, **options)
 
 
 class Taped(np.ndarray):
     """An array of the device: results of operations with it are of the device too."""
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
-        return _noted(getattr(ufunc, method), *inputs, **options)
+        return noted(getattr(ufunc, method), *inputs, **options)
 
     def __array_function__(self, function, types, arguments, options):
-        return _noted(function, *arguments, **options)
+        return noted(function, *arguments, **options)
 
     def __setitem__(self, key, value):
         assign = np.ndarray.__setitem__

@@ -5,7 +5,6 @@ import inspect
 import subprocess
 import sys
 import threading
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -332,46 +331,6 @@ def test_the_numbers_are_those_of_cupys_binding():
 
     names = "CUDA_R_32F", "CUDA_R_64F", "CUDA_C_32F", "CUDA_C_64F"
     assert list(blas.DATA_TYPES.values()) == [getattr(runtime, name) for name in names]
-
-
-@pytest.fixture
-def cupy(monkeypatch):
-    """Put in place what is asked of CuPy; its stream can be set to be capturing."""
-    names = "cupy", "cupy.cuda", "cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.libs"
-    modules = {name: ModuleType(name) for name in names}
-    for name, imitation in modules.items():
-        monkeypatch.setitem(sys.modules, name, imitation)
-    stream = SimpleNamespace(is_capturing=lambda: stream.captures, captures=False)
-    modules["cupy.cuda"].get_current_stream = lambda: stream
-    modules["cupy.cuda"].device = SimpleNamespace(get_cublas_handle=lambda: HANDLE)
-    blas._binding.cache_clear()
-    blas._warn_of_capture.cache_clear()
-    yield SimpleNamespace(libs=modules["cupy_backends.cuda.libs"], stream=stream)
-    blas._binding.cache_clear()
-    blas._warn_of_capture.cache_clear()
-
-
-def test_the_engine_for_cupy_gives_the_binding_with_the_handle_of_the_device(cupy):
-    cupy.libs.cublas = object()
-    library = module.CupyEngine().cublas()
-    assert (library.binding, library.handle) == (cupy.libs.cublas, HANDLE)
-    assert library.address(SimpleNamespace(data=SimpleNamespace(ptr=512))) == 512
-
-
-def test_while_a_stream_is_captured_cublas_is_not_called_and_that_is_said_once(cupy):
-    cupy.libs.cublas = object()
-    cupy.stream.captures = True
-    with pytest.warns(RuntimeWarning, match="CuPy lets nothing of cuBLAS into a CUDA graph"):
-        assert module.CupyEngine().cublas() is None
-    assert module.CupyEngine().cublas() is None  # any warning here is an error
-    cupy.stream.captures = False
-    assert module.CupyEngine().cublas()
-
-
-def test_without_cublas_our_own_products_run_and_that_is_said_once(cupy):
-    with pytest.warns(RuntimeWarning, match=r"cuBLAS is not there .*, so minicnn's own matrix"):
-        assert module.CupyEngine().cublas() is None
-    assert module.CupyEngine().cublas() is None
 
 
 RIGHT = dict(

@@ -15,6 +15,7 @@ from benchmarks.device import graphs
 from minicnn import kernels, nn, ops, optim
 from minicnn.data import ArrayDataset, DataLoader
 from minicnn.models.lenet5 import map_loss
+from tests.emulator import tapes
 from tests.emulator.cublas import Cublas
 from tests.emulator.emulator import Emulator
 from tests.emulator.tapes import Taped
@@ -22,21 +23,23 @@ from tests.models.entries import every_entry
 
 
 class Small(nn.Network):
-    """A convolution, batch norm, dropout of elements and channels, noise, and a dense layer."""
+    """Convolutions, batch norm, dropout of elements and channels, noise, and dense layers."""
 
     input_shape = (2, 8, 8)
     chance = 0.4
 
     def __init__(self):
         self.conv = nn.Conv2d(2, 4, 3, padding=1, rng=0)
+        self.pointwise = nn.Conv2d(4, 4, 1, rng=3)
         self.norm = nn.BatchNorm2d(4)
         self.drop, self.spatial = nn.Dropout(self.chance, rng=1), nn.Dropout2d(self.chance)
         self.noise = nn.GaussianNoise(self.chance)
-        self.dense = nn.Linear(64, 3, rng=2)
+        self.dense, self.last = nn.Linear(64, 5, rng=2), nn.Linear(5, 3, rng=4)
 
     def forward(self, x):
-        x = ops.max_pool2d(ops.relu(self.norm(self.conv(self.noise(x)))), 2)
-        return self.dense(self.drop(self.spatial(x)).reshape(len(x), -1))
+        x = self.norm(self.pointwise(self.conv(self.noise(x))))
+        x = self.drop(self.spatial(ops.max_pool2d(ops.relu(x), 2)))
+        return self.last(self.dense(x.reshape(len(x), -1)))
 
 
 def on_the_device(model):
@@ -83,6 +86,7 @@ def test_a_captured_training_has_the_same_bits(emulate, name):
 
 def test_gradients_are_clipped_in_a_capture(emulate):
     emulate()
+    assert len(list(Small().parameters())) > tapes.MOST_JOINED
     plain, captured, free = (
         train(cuda_graph=graph, max_grad_norm=norm, optimizer=OPTIMIZERS["sgd"])[1]
         for graph, norm in ((False, 0.05), (True, 0.05), (True, None))
@@ -91,15 +95,33 @@ def test_gradients_are_clipped_in_a_capture(emulate):
     assert not np.array_equal(captured["conv.weight"], free["conv.weight"])
 
 
-def test_cublas_has_no_part_in_it_not_even_in_the_first_step(emulate):
-    cublas = Cublas()
-    emulate(cublas=cublas)
-    plain = train(OPTIMIZERS["sgd"], cuda_graph=False)
-    assert cublas.calls
-    cublas.calls.clear()
-    captured = train(OPTIMIZERS["sgd"], cuda_graph=True)
-    assert not cublas.calls
-    assert captured[0] == pytest.approx(plain[0], rel=1e-5)
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_cublas_multiplies_in_a_capture_as_it_does_outside(emulate, set_precision, precision):
+    set_precision(precision)
+    calls = []
+    for graph in (False, True):
+        cublas = Cublas()
+        emulator = emulate(cublas=cublas)
+        losses, arrays, _ = train(OPTIMIZERS["sgd"], cuda_graph=graph)
+        assert "multiply" not in emulator.launched
+        calls.append((losses, arrays["dense.weight"].tolist(), set(cublas.calls)))
+    assert calls[0] == calls[1]
+
+
+def test_the_fourier_transform_convolves_in_a_capture(emulate, everything_by_fourier):
+    rng = np.random.default_rng(0)
+    batch = [rng.standard_normal((2, 3, 40)).astype(np.float32), rng.standard_normal((2, 4, 33))]
+    batch[1] = batch[1].astype(np.float32)
+    weights = []
+    for graph in (False, True):
+        emulator = emulate(**everything_by_fourier)
+        model = on_the_device(nn.Sequential(nn.Conv1d(3, 4, 8, rng=0)))
+        sgd = optim.SGD(model.parameters(), lr=0.1)
+        mc.fit(model, [batch], ops.mse_loss, sgd, epochs=4, progress=False, cuda_graph=graph)
+        weights.append(np.array(model.state_dict()["0.weight"]))
+        assert {"cut_signals", "join_signals"} <= emulator.launched
+    assert np.array_equal(*weights)
+    assert not np.array_equal(weights[0], nn.Conv1d(3, 4, 8, rng=0).weight.data)
 
 
 def test_python_runs_twice_for_each_shape(emulate):
@@ -201,7 +223,7 @@ class Stream:
     """What is asked of CuPy's streams, and a note of it."""
 
     def __init__(self, notes, complaint=None):
-        self.notes, self.complaint, self.capturing = notes, complaint, False
+        self.notes, self.complaint = notes, complaint
 
     def __enter__(self):
         self.notes.append("enter")
@@ -214,14 +236,9 @@ class Stream:
 
     def begin_capture(self):
         self.notes.append("begin")
-        self.capturing = True
-
-    def is_capturing(self):
-        return self.capturing
 
     def end_capture(self):
         self.notes.append("end")
-        self.capturing = False
         if self.complaint:
             raise RuntimeError(self.complaint)
         return SimpleNamespace(launch=lambda: self.notes.append("launch"))
@@ -230,6 +247,7 @@ class Stream:
 @pytest.fixture
 def cupy(monkeypatch):
     """Return a function that puts a CuPy in place, which only notes what it is asked."""
+    monkeypatch.setattr(module, "_plans", lambda: Plans(old=1, new=2))
 
     def put(complaint=None):
         notes = []
@@ -247,7 +265,9 @@ def cupy(monkeypatch):
             get_current_stream=lambda: stream,
             using_allocator=using_allocator,
         )
-        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+        free = SimpleNamespace(free_all_blocks=lambda: notes.append("free"))
+        whole = SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: free)
+        monkeypatch.setitem(sys.modules, "cupy", whole)
         return notes
 
     return put
@@ -257,7 +277,7 @@ def test_cupy_captures_on_a_stream_and_in_memory_of_its_own(cupy):
     notes = cupy()
     result, replay = module.CupyEngine().capture(lambda: notes.append("step") or "result")
     before, after = (
-        ["synchronize", "enter", "own memory", "begin"],
+        ["synchronize", "free", "enter", "own memory", "begin"],
         ["end", "usual memory", "leave"],
     )
     assert (result, notes) == ("result", [*before, "step", *after])
@@ -266,17 +286,53 @@ def test_cupy_captures_on_a_stream_and_in_memory_of_its_own(cupy):
     assert notes[-2:] == ["launch", "launch"]
 
 
-@pytest.mark.parametrize("complaint", [None, "the capture is not valid"])
-def test_a_capture_that_fails_leaves_the_stream_as_it_was(cupy, complaint):
+@pytest.mark.parametrize(
+    ("error", "complaint", "message"),
+    [
+        (None, "it is not valid", "the step cannot be captured.*: it is not valid"),
+        (RuntimeError("it waits"), None, "the step cannot be captured.*: it waits"),
+        (RuntimeError("it waits"), "it is not valid", "the step cannot be captured.*: it waits"),
+        (KeyError("no such layer"), None, "^'no such layer'$"),
+        (KeyError("no such layer"), "it is not valid", "^'no such layer'$"),
+    ],
+)
+def test_a_capture_that_fails_says_why_and_leaves_the_stream_as_it_was(
+    cupy, error, complaint, message
+):
     def step():
-        if not complaint:
-            raise NotImplementedError("cuBLAS is not captured")
+        if error:
+            raise error
 
     notes = cupy(complaint)
-    with pytest.raises(RuntimeError, match=f"cannot be captured.*: {complaint or 'cuBLAS is not'}"):
+    with pytest.raises(type(error or RuntimeError()), match=message):
         module.CupyEngine().capture(step)
     assert notes.count("end") == 1
     assert notes[-1] == "leave"
+
+
+class Plans(dict):
+    """A cache of plans as CuPy has it: it is run through from the plan that was used last on."""
+
+    def __init__(self, **plans):
+        super().__init__(plans)
+        self.used = list(plans)
+
+    def __iter__(self):
+        return iter([(key, object()) for key in reversed(self.used)])
+
+    def __getitem__(self, key):
+        self.used.remove(key)
+        self.used.append(key)
+        return super().__getitem__(key)
+
+
+def test_a_graph_keeps_the_plans_that_it_uses_and_leaves_their_order(cupy, monkeypatch):
+    plans = Plans(old=1, new=2)
+    cupy()
+    monkeypatch.setattr(module, "_plans", lambda: plans)
+    _, replay = module.CupyEngine().capture(lambda: "result")
+    assert replay.args[2] == [1, 2]
+    assert plans.used == ["old", "new"]
 
 
 def test_a_model_on_the_cpu_has_no_graph():

@@ -1,11 +1,12 @@
 """Launches: what is checked of their arguments, and what the engine for CuPy makes of them."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from minicnn.kernels.cuda import launch, module, nvrtc
+from minicnn.kernels.cuda import driver, launch, module, nvrtc
 from minicnn.kernels.cuda.source import FOLDER, Source
 
 from minicnn import kernels
@@ -236,8 +237,18 @@ def test_results_have_no_gaps_whatever_the_order_of_the_input():
     assert (y.shape, y.dtype) == ((4, 3), np.float64)
 
 
+@pytest.mark.parametrize(
+    ("cuda", "first"), [((12, 8), "12"), ((13, 0), "13"), ((13, 2), "13"), (None, "13")]
+)
+def test_the_compiler_is_one_whose_code_the_driver_loads(monkeypatch, cuda, first):
+    found = [Path(f"a/libnvrtc.so.{version}") for version in ("13", "12", "11.2")]
+    monkeypatch.setattr(nvrtc, "_everywhere", lambda: iter(found))
+    monkeypatch.setattr(driver, "find", lambda: cuda and driver.Driver(cuda))
+    assert nvrtc._candidates()[0].name == f"libnvrtc.so.{first}"
+
+
 def test_without_nvrtc_it_says_what_was_looked_for(monkeypatch):
-    monkeypatch.setattr(nvrtc, "_candidates", lambda: iter(()))
+    monkeypatch.setattr(nvrtc, "_everywhere", lambda: iter(()))
     nvrtc.library.cache_clear()
     with pytest.raises(ImportError, match=r"need NVRTC.*CUDA_PATH.*pip install nvidia-cuda-nvrtc"):
         nvrtc.library()

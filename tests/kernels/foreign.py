@@ -9,11 +9,11 @@ import numpy as np
 
 # Of what NumPy has, what the reference and the engine use and CuPy 14 has under the same name.
 IN_CUPY = """
-absolute add arange argmax array asarray bitwise_and bitwise_or bitwise_xor broadcast_to clip
+absolute add arange argmax argsort array asarray bitwise_and bitwise_or bitwise_xor broadcast_to clip
 concatenate cos divide empty_like equal exp expand_dims expm1 floor_divide full_like greater
 greater_equal isfinite isnan less less_equal log log1p matmul max maximum min minimum multiply
-negative not_equal ones_like pad power remainder right_shift shape sign sqrt square stack subtract
-sum take_along_axis tanh tensordot where zeros_like
+negative not_equal ones_like pad power remainder right_shift searchsorted shape sign sqrt square
+stack subtract sum take_along_axis tanh tensordot where zeros_like
 """
 
 
@@ -26,8 +26,9 @@ class ForeignArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         if ufunc is np.add and method == "at":
-            target, index, values = map(unwrap, inputs)
-            np.add.at(target, index, values)
+            if not all(isinstance(each, ForeignArray) for each in inputs):  # no tuples of places
+                return NotImplemented
+            np.add.at(*map(unwrap, inputs))
             return None
         return self._call(ufunc.__name__, getattr(ufunc, method), inputs, options)
 
@@ -60,6 +61,10 @@ class ForeignArray(np.lib.mixins.NDArrayOperatorsMixin):
             return wrap(attribute(*unwrap(inputs), **unwrap(options)))
 
         return method
+
+    def get(self):
+        """Return the content as a NumPy array, which it does when asked so, and only then."""
+        return self.values
 
     def __len__(self):
         return len(self.values)

@@ -151,6 +151,12 @@ CASES = {
         "for CUDA 13.0, sees NVIDIA H100, but neither NVIDIA's wheels nor CUDA_PATH nor "
         "/usr/local/cuda has it: pip install 'cupy-cuda13x[ctk]'",
     ),
+    "an NVRTC that is too new": (
+        dict(cupy=CuPy(1, runtime=12090), found=driver.Driver((12, 8), (H100,))),
+        "device 'cuda' needs NVRTC, NVIDIA's compiler: CuPy 14.2.0 is installed and the driver, "
+        "for CUDA 12.8, sees NVIDIA H100, but the one that is there, of CUDA 13.0, writes code "
+        "that 12.8 cannot load: pip install 'cupy-cuda12x[ctk]'",
+    ),
     "a broken NVRTC": (
         dict(cupy=CuPy(1, runtime=12090), compiler=broken_compiler),
         "device 'cuda' needs NVRTC, NVIDIA's compiler: CuPy 14.2.0 is installed and the driver, "
