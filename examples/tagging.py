@@ -33,12 +33,13 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-# Options of each network, and for how many epochs it is trained.
+QUARTER = dict(layers=((32, (2, 4)), (96, (4, 5)), (192, (3, 8)), (512, (4, 1))))
+# Options of each network, for how many epochs it is trained, and its learning rate.
 MODELS = {
-    "mel_cnn_1d": (models.mel_cnn_1d, {}, 60),
-    "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 25),
-    "fcn4": (FCN, dict(layers=((32, (2, 4)), (96, (4, 5)), (192, (3, 8)), (512, (4, 1)))), 20),
-    "sample_cnn": (models.sample_cnn, {}, 3),
+    "mel_cnn_1d": (models.mel_cnn_1d, {}, 60, 1e-3),
+    "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 25, 3e-3),
+    "fcn4": (FCN, QUARTER, 20, 1e-3),
+    "sample_cnn": (models.sample_cnn, {}, 3, 1e-3),
 }
 BASELINE = "logistic regression on MFCC"
 
@@ -59,9 +60,8 @@ def main(
 ) -> dict:
     """Train, test, draw; return the figures that are printed at the end."""
     run = experiment.begin("tagging", out, seed=seed, threads=threads, resume=resume)
-    build, options, usual = MODELS[model]
-    epochs = epochs or (usual // 2 if quick else usual)
-    rate = build.sample_rate
+    build, options, usual, learning_rate = MODELS[model]
+    epochs, rate = epochs or (usual // 2 if quick else usual), build.sample_rate
     song = audio.sound.load(file, rate)[0] if file else None
     sizes, seconds, workers = ((32, 8, 16), 5.0, 0) if quick else ((600, 80, 160), 10.0, None)
     made = dict(data=data, soundfont=soundfont, seconds=seconds, sample_rate=rate, rng=seed)
@@ -88,7 +88,7 @@ def main(
         network,
         DataLoader(clips, 16, shuffle=True, transform=changed, rng=seed),
         ops.binary_cross_entropy_with_logits,
-        optim.Adam(network.parameters(), lr=1e-3),
+        optim.Adam(network.parameters(), lr=learning_rate),
         epochs=epochs,
         valid=DataLoader(heard[1].windows(truth[1]), 64, transform=Apply(scale), rng=seed),
         schedule=optim.cosine_decay(epochs, minimum=0.01),
@@ -105,7 +105,7 @@ def main(
     rows = {tag: {model: a, BASELINE: b} for tag, a, b in pairs if tag not in found.skipped}
     drawn = plot.bars(rows, "area under the ROC curve", f"test: {parts.test.name}", start=0.5)
     plot.save(drawn, run.folder / "tags.png")
-    song, spans = joined(parts.test[:4], rate) if file is None else (song, ())
+    song, spans = (song, ()) if file else joined(parts.test[:4], rate)
     title = f"tags of {file or 'test clips, one after another'}"
     length = front_end.samples_of(front_end.length)
     over_time = windows.predict(network, song, window=length, hop=length // 6, **hear)
@@ -113,8 +113,8 @@ def main(
     plot.save(drawn, run.folder / "timeline.png")
     ours = {"roc_auc": found.roc_auc, "pr_auc": found.pr_auc}
     theirs = {f"{BASELINE}, roc_auc": baseline.roc_auc, f"{BASELINE}, pr_auc": baseline.pr_auc}
-    more = dict(data=parts.test.name, tagger=model, picture="timeline.png")
-    return run.finish(network, ours, theirs, **more)
+    more = {"tagger": model, "picture": "timeline.png"}
+    return run.finish(network, ours, theirs, data=parts.test.name, **more)
 
 
 def for_mfcc(rate):

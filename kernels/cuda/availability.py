@@ -80,11 +80,8 @@ def _compiler(found):
     try:
         version = nvrtc.version()
         if found is not None and version[0] > found.cuda[0]:
-            here, there = dotted(version), dotted(found.cuda)
-            return (
-                None,
-                f"the one that is there, of CUDA {here}, writes code that {there} cannot load",
-            )
+            versions = f"of CUDA {dotted(version)}, and the driver loads code of {found.cuda[0]}"
+            return None, f"the one that is there is {versions} at most"
         return version, ""
     except ImportError:
         return None, "neither NVIDIA's wheels nor CUDA_PATH nor /usr/local/cuda has it"

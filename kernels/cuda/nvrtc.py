@@ -6,6 +6,7 @@ does not see that a header has changed.
 
 import ctypes
 import importlib.util
+import math
 import os
 import re
 from functools import cache
@@ -64,9 +65,8 @@ def library():
 def _candidates():
     """Return compilers, first those of the driver's CUDA or an older one, whose code it loads."""
     found = driver.find()
-    return sorted(
-        _everywhere(), key=lambda path: found is not None and _major(path) > found.cuda[0]
-    )
+    newest = found.cuda[0] if found else math.inf
+    return sorted(_everywhere(), key=lambda path: _major(path) > newest)
 
 
 def _major(path):

@@ -9,8 +9,8 @@ import numpy as np
 
 # Of what NumPy has, what the reference and the engine use and CuPy 14 has under the same name.
 IN_CUPY = """
-absolute add arange argmax argsort array asarray bitwise_and bitwise_or bitwise_xor broadcast_to clip
-concatenate cos divide empty_like equal exp expand_dims expm1 floor_divide full_like greater
+absolute add arange argmax argsort array asarray bitwise_and bitwise_or bitwise_xor broadcast_to
+clip concatenate cos divide empty_like equal exp expand_dims expm1 floor_divide full_like greater
 greater_equal isfinite isnan less less_equal log log1p matmul max maximum min minimum multiply
 negative not_equal ones_like pad power remainder right_shift searchsorted shape sign sqrt square
 stack subtract sum take_along_axis tanh tensordot where zeros_like

@@ -154,8 +154,8 @@ CASES = {
     "an NVRTC that is too new": (
         dict(cupy=CuPy(1, runtime=12090), found=driver.Driver((12, 8), (H100,))),
         "device 'cuda' needs NVRTC, NVIDIA's compiler: CuPy 14.2.0 is installed and the driver, "
-        "for CUDA 12.8, sees NVIDIA H100, but the one that is there, of CUDA 13.0, writes code "
-        "that 12.8 cannot load: pip install 'cupy-cuda12x[ctk]'",
+        "for CUDA 12.8, sees NVIDIA H100, but the one that is there is of CUDA 13.0, "
+        "and the driver loads code of 12 at most: pip install 'cupy-cuda12x[ctk]'",
     ),
     "a broken NVRTC": (
         dict(cupy=CuPy(1, runtime=12090), compiler=broken_compiler),
