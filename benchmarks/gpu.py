@@ -34,7 +34,7 @@ if __name__ == "__main__":
 
 from benchmarks import machine  # noqa: E402
 from benchmarks.device.programs import stop  # noqa: E402
-from benchmarks.device.report import is_done, markdown, missing  # noqa: E402
+from benchmarks.device.report import is_done, markdown, missing, owed  # noqa: E402
 from minicnn import kernels  # noqa: E402
 from minicnn.checkpoint import written_whole  # noqa: E402
 
@@ -88,12 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     gpus = [gpu.name for gpu in kernels.cuda.availability.survey().driver.gpus]
     has_pytorch = importlib.util.find_spec("torch") is not None
+    if has_pytorch and (why := pytorch_without_gpu()):
+        print(f"benchmarks/gpu.py: {why}", file=sys.stderr)
+        return 1
     report = begin(options, gpus, has_pytorch, started)
     if not has_pytorch:
         print("PyTorch is not installed: minicnn is measured alone")
     chosen = [section for section in SECTIONS if section.name in options.sections]
     run(chosen, report, options.out, options.seconds)
-    left = [section.name for section in chosen if not is_complete(report, section)]
+    left = [section.name for section in chosen if _is_owed(report, section)]
     wrong = [f"{section.name} ({text})" for section in chosen for text in wrongs(report, section)]
     print(f"{options.out / NAME}.md")
     if left:
@@ -101,6 +104,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong:
         print(f"wrong: {', '.join(wrong)}")
     return 1 if left or wrong else 0
+
+
+def pytorch_without_gpu() -> str:
+    """Return why PyTorch, which is installed, cannot compute on the GPU; "" where it can."""
+    script = "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return f"PyTorch is installed but cannot be imported: {done.stderr.strip()[-300:]}"
+    version, cuda, sees_gpu = done.stdout.split()
+    if sees_gpu == "True":
+        return ""
+    made = "without CUDA" if cuda == "None" else f"for CUDA {cuda}"
+    return (
+        f"PyTorch {version}, built {made}, sees no GPU: install a build for this driver, or "
+        "uninstall it, and minicnn is measured alone"
+    )
 
 
 def begin(
@@ -161,9 +181,15 @@ def run(
 
 
 def is_complete(report: dict[str, Any], section: Section) -> bool:
-    """Return whether all items of a section are known and measured."""
+    """Return whether all items of a section are known and measured, and none is wrong."""
     entry = report["sections"].get(section.name)
     return entry is not None and entry["items"] is not None and not missing(entry)
+
+
+def _is_owed(report, section):
+    """Return whether a section lacks anything that could be measured on this machine."""
+    entry = report["sections"].get(section.name)
+    return entry is None or entry["items"] is None or bool(owed(entry))
 
 
 def wrongs(report: dict[str, Any], section: Section) -> list[str]:
@@ -308,7 +334,7 @@ class Attempt:
             left = missing(self.entry)
             if set(left) - self.failed:
                 return "out of time"
-            return f"{len(left)} items without figures" if left else "complete"
+            return f"{len(left)} items to repeat" if left else "complete"
         if self.begun is not None:
             self._record(self.begun, {"error": trouble})
         elif not has_failed:

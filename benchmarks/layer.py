@@ -37,6 +37,8 @@ class Layer:
         Whether PyTorch runs in its second layout too.
     draw : callable
         What draws the gradient of the output, as `drawn`; the inputs came from it too.
+    their_dtype : torch.dtype, optional
+        What float32 numbers become for PyTorch before anything is timed.
     """
 
     ours: Callable[..., Tensor]
@@ -47,6 +49,7 @@ class Layer:
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     channels_last: bool = False
     draw: Callable[..., dict[str, Any]] = drawn
+    their_dtype: Any = None
 
     def forward(self) -> Problem:
         """Return the forward pass; no input requires a gradient, so neither side keeps a tape."""
@@ -125,13 +128,18 @@ class Layer:
         if layouts and self.channels_last:
             layouts["channels_last"] = _channels_last
         sides = {}
-        for name, convert in layouts.items():
+        for name, layout in layouts.items():
+            convert = partial(self._tensor, layout)
             # Copies, because batch norm moves its statistics.
-            constants = [convert(_shared(array.copy())) for array in self.constants.values()]
-            inputs = [convert(_shared(array)) for array in self.inputs.values()]
-            others = [convert(_shared(array)) for array in more]
+            constants = [convert(array.copy()) for array in self.constants.values()]
+            inputs, others = (list(map(convert, each)) for each in (self.inputs.values(), more))
             sides[name] = partial(side, inputs, constants, *others)
         return sides
+
+    def _tensor(self, layout, array):
+        """Return an array as PyTorch is given it."""
+        tensor = _shared(array)
+        return layout(tensor.to(self.their_dtype) if tensor.is_floating_point() else tensor)
 
     def _output(self):
         """Return zeros like what both sides are to compute, for their shape and size."""

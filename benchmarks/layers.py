@@ -56,10 +56,14 @@ def convolutions_of(networks: Iterable[Network]) -> dict[Convolution, bool]:
 
 
 def problem(
-    layer: Convolution, size: str, work: str, draw: Callable[..., dict[str, Any]] = drawn
+    layer: Convolution,
+    size: str,
+    work: str,
+    draw: Callable[..., dict[str, Any]] = drawn,
+    their_dtype: Any = None,
 ) -> Problem:
     """Return the problem of one work; nothing but what it computes and reads counts as moved."""
-    whole = built(layer, size, draw)
+    whole = dataclasses.replace(built(layer, size, draw), their_dtype=their_dtype)
     if work == "forward":
         return whole.forward()
     names = ["x"] if work == "input gradient" else [name for name in whole.inputs if name != "x"]

@@ -149,8 +149,14 @@ def step(network: Network, model: nn.Module) -> Callable[[Any, Any], Any]:
 
 def inference(model: nn.Module, x: np.ndarray) -> Callable[[], tuple[np.ndarray]]:
     """Return an inference, which returns the logits; the model is in evaluation mode from now."""
+    infer = inferred(model)
+    return lambda: (infer(x),)
+
+
+def inferred(model: nn.Module) -> Callable[[Any], Any]:
+    """Return an inference of any batch; the model is in evaluation mode from now."""
     fused = nn.fuse(model.eval())
-    return lambda: (fused(x).data,)
+    return lambda x: fused(x).data
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.networks import LEARNING_RATE, Network
 from benchmarks.twins import TWINS
+from minicnn import nn
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "classes": functional.cross_entropy,
@@ -33,15 +34,16 @@ class WithoutDropout(TorchFunctionMode):
         return args[0] if function is functional.dropout else function(*args, **(kwargs or {}))
 
 
-def modes(twin: torch.nn.Module, *, compiled: bool) -> list[str]:
-    """Return in which modes a network can run: sequences have one layout only."""
-    images = any(parameter.ndim == 4 for parameter in twin.parameters())
+def modes(model: torch.nn.Module | nn.Module, *, compiled: bool) -> list[str]:
+    """Return in which modes a network or its twin can run: sequences have one layout only."""
+    images = any(parameter.ndim == 4 for parameter in model.parameters())
     return ["default", *["channels_last"] * images, *["compiled"] * compiled]
 
 
 def build(network: Network, state: Mapping[str, np.ndarray]) -> torch.nn.Module:
     """Return the twin with a copy of these weights, in their dtype."""
-    twin = TWINS[network.model](**network.options)
+    with torch.device("meta"):  # draws no weights, which would take longer than all of the rest
+        twin = TWINS[network.model](**network.options)
     copies = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
     twin.load_state_dict(copies, assign=True)
     return twin.requires_grad_()

@@ -36,6 +36,10 @@ for key in keys:
         time.sleep(30)
     if key.startswith("fail"):
         tell(key=key, error="ValueError: no")
+    elif key.startswith("wrong"):
+        tell(key=key, wrong="3 failed", figure=len(done))
+    elif key.startswith("lacks"):
+        tell(key=key, error="not available: a program", is_available=False)
     else:
         tell(key=key, figure=len(done), seconds=float(sys.argv[2]), name=sys.argv[1])
 """
@@ -148,7 +152,7 @@ def test_an_item_that_fails_is_recorded_and_tried_again_next_time(tmp_path):
     entry = found["sections"]["one"]
     assert entry["records"]["fail"] == {"error": "ValueError: no"}
     assert entry["records"]["a"]["figure"] == 0
-    assert ends(found) == {"one": "1 items without figures", "two": "complete"}
+    assert ends(found) == {"one": "1 items to repeat", "two": "complete"}
     assert "| one | 1 of 2 | 1 |" in (tmp_path / "gpu.md").read_text()
     again = run([fake("one", "fail", "a")], tmp_path)
     assert len(again["sections"]["one"]["runs"]) == 2
@@ -289,6 +293,7 @@ def with_gpu(monkeypatch):
     found = SimpleNamespace(driver=SimpleNamespace(gpus=[SimpleNamespace(name="a GPU")]))
     monkeypatch.setattr(kernels.cuda.availability, "cupy", lambda: None)
     monkeypatch.setattr(kernels.cuda.availability, "survey", lambda: found)
+    monkeypatch.setattr(gpu, "pytorch_without_gpu", lambda: "")
     monkeypatch.setattr(gpu, "SECTIONS", (fake("one", "a"), fake("two", "b", "fail")))
 
 
@@ -298,14 +303,53 @@ def test_the_command_line_says_what_is_incomplete_and_how_to_go_on(with_gpu, tmp
     assert f"incomplete: two; go on with --resume {tmp_path}" in capsys.readouterr().out
 
 
-def test_failing_tests_are_no_success(with_gpu, tmp_path, capsys, monkeypatch):
-    assert gpu.main(["--out", str(tmp_path), "--sections", "one"]) == 0
-    path = tmp_path / "gpu.json"
-    found = json.loads(path.read_text())
-    found["sections"]["one"]["records"]["a"]["wrong"] = "3 failed"
-    path.write_text(json.dumps(found))
-    assert gpu.main(["--out", str(tmp_path), "--sections", "one"]) == 1
+def test_failing_tests_are_no_success_and_run_again(with_gpu, tmp_path, capsys, monkeypatch):
+    arguments = ["--out", str(tmp_path), "--sections", "one"]
+    monkeypatch.setattr(gpu, "SECTIONS", (fake("one", "a", "wrong"),))
+    assert gpu.main(arguments) == 1
     assert "wrong: one (3 failed)" in capsys.readouterr().out
+    mended = fake("one", "a", "wrong", script=FAKE.replace('wrong="3 failed", ', ""))
+    monkeypatch.setattr(gpu, "SECTIONS", (mended,))
+    assert gpu.main(arguments) == 0
+    records = json.loads((tmp_path / "gpu.json").read_text())["sections"]["one"]["records"]
+    assert (records["a"]["figure"], records["wrong"]["figure"]) == (0, 1)
+
+
+def test_what_this_machine_lacks_is_said_and_owed_by_nobody(with_gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "SECTIONS", (fake("sanitizer", "lacks"),))
+    assert gpu.main(["--out", str(tmp_path)]) == 0
+    assert "- lacks: not available: a program" in (tmp_path / "gpu.md").read_text()
+
+
+def test_every_commit_that_a_figure_is_from_is_named(with_gpu, tmp_path, monkeypatch):
+    for commit in "old", "new":
+        monkeypatch.setattr(gpu.machine, "commit", lambda commit=commit: commit)
+        gpu.main(["--out", str(tmp_path)])
+    assert "commit old, commit new" in (tmp_path / "gpu.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("2.13.0 13.0 True", ""),
+        ("2.13.0 13.0 False", "PyTorch 2.13.0, built for CUDA 13.0, sees no GPU: install a build"),
+        ("2.13.0+cpu None False", "PyTorch 2.13.0+cpu, built without CUDA, sees no GPU: install"),
+    ],
+)
+def test_a_pytorch_that_sees_no_gpu_is_told_from_one_that_does(monkeypatch, said, why):
+    done = SimpleNamespace(returncode=0, stdout=said)
+    monkeypatch.setattr(gpu.subprocess, "run", lambda *command, **options: done)
+    assert gpu.pytorch_without_gpu().startswith(why)
+    assert bool(gpu.pytorch_without_gpu()) == bool(why)
+
+
+def test_with_a_pytorch_that_sees_no_gpu_nothing_is_measured(
+    with_gpu, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(gpu, "pytorch_without_gpu", lambda: "PyTorch sees no GPU")
+    assert gpu.main(["--out", str(tmp_path / "new")]) == 1
+    assert capsys.readouterr().err == "benchmarks/gpu.py: PyTorch sees no GPU\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_pytorch_is_said_plainly(with_gpu, tmp_path, capsys, monkeypatch):

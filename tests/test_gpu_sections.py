@@ -120,7 +120,7 @@ def test_between_two_events_stands_the_call_and_the_cache_is_flushed_before(monk
     assert cupy.stream == ["event", "call", "call", "call", "event"]
     cupy.stream.clear()
     assert gpu.seconds(lambda: cupy.stream.append("call"), flushed=True) == 1.5
-    assert cupy.stream == ["512 MiB", "event", "call", "event"]
+    assert cupy.stream == ["2048 MiB", "event", "call", "event"]
     gpu.synchronize()
     assert cupy.stream[-1] == "synchronize"
 
@@ -357,7 +357,7 @@ def test_a_kernel_that_waits_for_the_memory_is_verified_and_held_against_a_copy(
 def test_a_wrong_kernel_is_not_timed(cpu):
     wrong = memory.Pass("ReLU", lambda k, a: k.relu(a["x"]) + (k is kernels.cpu), 2)
     with pytest.raises(WrongResult, match="ReLU: the norm"):
-        memory.measure(cpu, wrong, memory.SHAPES["toy"])
+        memory.measure(cpu, wrong, memory.SHAPES["toy"], 1.0)
     assert cpu.called == []
 
 
@@ -556,3 +556,20 @@ def test_a_graph_of_ours_is_held_against_the_step_before_it_is_timed(cpu, monkey
     monkeypatch.setattr(graphs, "ours", wrong)
     with pytest.raises(WrongResult, match="graph, loss"):
         found.run(1.0)
+
+
+@pytest.mark.parametrize("work", ["training step", "inference"])
+def test_a_graph_of_pytorch_is_held_against_ours_before_it_is_timed(cpu, monkeypatch, work):
+    found = item(networks, cpu, f"{steps.NETWORKS[0].name}, {work}, float32")
+    monkeypatch.setattr(graphs, "theirs", lambda step, device: step)
+    errors = found.run(1.0)["errors"]
+    assert errors["NCHW graph"].keys() == {"loss" if work == "training step" else "outputs"}
+    monkeypatch.setattr(graphs, "theirs", lambda step, device: lambda: (2 * step()[0],))
+    with pytest.raises(WrongResult, match="NCHW graph"):
+        found.run(1.0)
+
+
+@pytest.mark.parametrize("network", steps.NETWORKS, ids=lambda network: network.name)
+def test_a_twin_has_all_its_numbers_from_our_model(network):
+    twin = pytorch.build(network, network.build().state_dict())
+    assert not any(tensor.is_meta for tensor in (*twin.parameters(), *twin.buffers()))

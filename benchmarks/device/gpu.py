@@ -19,7 +19,7 @@ except ImportError:  # minicnn is measured alone
 # 200 MB would take longer than to measure with them.
 BLOCK = 1_000_003
 STEP = 64  # how far arrays begin from each other in the block, in whole pieces of memory [elements]
-FLUSHED = 1 << 28  # [bytes]
+FLUSHED = 1 << 31  # [bytes], more than any L2 cache; to write it takes a millisecond or so
 
 
 class Device:
@@ -40,6 +40,20 @@ class Device:
             repeated = np.tile(block, -(-(start + size) // BLOCK))
             arrays[name] = repeated[start : start + size].reshape(shape)
         return arrays
+
+    def releasing(self, run: Callable[[float], Any]) -> Callable[[float], Any]:
+        """Return what measures an item, and then gives back what both libraries keep for later."""
+
+        def measured(left):
+            try:
+                return run(left)
+            finally:  # no array of the item lives any more
+                self.release()
+
+        return measured
+
+    def release(self) -> None:
+        """Give back memory that is kept for later."""
 
 
 class Gpu(Device):
@@ -93,6 +107,5 @@ class Gpu(Device):
     def _flush(self):
         """Write more than the L2 cache holds."""
         if self._flushed is None:
-            size = max(FLUSHED, 4 * self.properties().get("l2CacheSize", 0))
-            self._flushed = self._cupy.empty(size, np.uint8)
+            self._flushed = self._cupy.empty(FLUSHED, np.uint8)
         self._flushed.fill(0)

@@ -8,7 +8,6 @@ from typing import Any
 from minicnn import kernels
 
 NO_CUDA = "not available: graphs are CUDA's"
-TRAINING_ALONE = "not available: minicnn captures training steps alone"
 WARMING = 3  # before a capture, as PyTorch's documentation has it
 
 
@@ -20,7 +19,7 @@ def ours(
     Parameters
     ----------
     step : callable
-        From `networks.step`.
+        From `networks.step` or `networks.inferred`.
     arrays : sequence of arrays
         What it is given each time; as in training, they are copied to where the graph reads them.
     device : str
@@ -31,7 +30,7 @@ def ours(
     try:
         for _ in range(2):  # the second call captures
             captured(*arrays)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         return _refused(error)
     return lambda: (captured(*arrays),)
 

@@ -68,7 +68,7 @@ def measure(
         try:
             record = item.run(left)
         except NotAvailable as reason:
-            tell({"key": item.key, "error": f"not available: {reason}"})
+            tell({"key": item.key, "error": f"not available: {reason}", "is_available": False})
         except Exception as error:  # the next item may work
             traceback.print_exc()
             tell({"key": item.key, "error": f"{type(error).__name__}: {_in_one_line(error)}"})

@@ -10,13 +10,13 @@ from benchmarks.conv import Convolution
 from benchmarks.device import networks
 from benchmarks.device.gpu import Gpu, torch
 from benchmarks.device.items import Item
-from benchmarks.device.lanes import BFLOAT16, FLOAT32, TF32, Lane
+from benchmarks.device.lanes import BFLOAT16, DEFAULT, FLOAT32, TF32, Lane
 from benchmarks.device.turns import compare, verify
 from benchmarks.networks import NETWORKS
 from minicnn import kernels
 
 SECONDS = 0.1
-LANES = (FLOAT32, TF32, BFLOAT16)
+LANES = (FLOAT32, TF32, DEFAULT, BFLOAT16)
 WORKS = ("forward", "weight gradient", "input gradient")
 
 
@@ -26,7 +26,7 @@ def items(gpu: Gpu, size: str = "full") -> list[Item]:
     return [
         Item(
             f"{layer.name}, {work}, {lane.name}",
-            functools.partial(measure, gpu, layer, work, lane, size),
+            gpu.releasing(functools.partial(measure, gpu, layer, work, lane, size)),
         )
         for lane in LANES
         for layer, is_first in found.items()
@@ -45,29 +45,25 @@ def measure(
         The figures of `compare`, what was done, the operations "flop" and "bytes" of it, and
         "errors": how far each layout of PyTorch is from ours.
     """
-    try:
-        problem = layers.problem(layer, size, work, gpu.draw)
-        sides = {
-            f"{networks.LAYOUTS[mode]} eager": _cast(side, lane, gpu.name)
-            for mode, side in problem.theirs.items()
+    # As in a network, where activations come in it from the layer before.
+    dtype = torch.bfloat16 if torch is not None and lane.autocast else None
+    problem = layers.problem(layer, size, work, gpu.draw, dtype)
+    sides = {f"{networks.LAYOUTS[mode]} eager": side for mode, side in problem.theirs.items()}
+    with lane.held():
+        results = problem.ours()()
+        references = sides
+        if torch is None:
+            references = {"reference": lambda: _by_reference(problem.ours)}
+        errors = {
+            name: max(
+                verify(name, [one], [other], lane.layer)
+                for one, other in zip(results, side()(), strict=True)
+            )
+            for name, side in references.items()
         }
-        with lane.held():
-            results = problem.ours()()
-            references = sides
-            if torch is None:
-                references = {"reference": lambda: _by_reference(problem.ours)}
-            errors = {
-                name: max(
-                    verify(name, [one], [other], lane.layer)
-                    for one, other in zip(results, side()(), strict=True)
-                )
-                for name, side in references.items()
-            }
-            del results
-            ways = {"eager": problem.ours}, sides
-            record = compare(gpu, *ways, seconds=SECONDS, flushed=True)
-    finally:
-        gpu.release()
+        del results
+        ways = {"eager": problem.ours}, sides
+        record = compare(gpu, *ways, seconds=SECONDS, flushed=True)
     return {
         "layer": layer.name,
         "work": work,
@@ -77,22 +73,6 @@ def measure(
         "errors": errors,
         **record,
     }
-
-
-def _cast(side, lane, device):
-    """Return a side of PyTorch that computes in the lane, both what is timed and what is not."""
-
-    def prepared():
-        with lane.cast(device):
-            call = side()
-
-        def run():
-            with lane.cast(device):
-                return call()
-
-        return run
-
-    return prepared
 
 
 def _by_reference(side):

@@ -62,7 +62,7 @@ def items(gpu: Gpu, size: str = "full") -> list[Item]:
     return [
         Item(
             f"{network.name}, {work}, {lane.name}",
-            functools.partial(measure, gpu, network, work, lane, size),
+            gpu.releasing(functools.partial(measure, gpu, network, work, lane, size)),
         )
         for lanes in PASSES
         for network in with_batches(networks.NETWORKS)
@@ -79,17 +79,14 @@ def measure(
     Returns
     -------
     dict
-        The figures of `compare`, what was done, and "errors": how far each eager way of PyTorch is
-        from ours, which a graph repeats.
+        The figures of `compare`, what was done, and "errors": how far every way of PyTorch, and our
+        graph, is from our eager one; of graphs of steps it is the loss.
     """
     model, x, target = _start(network.name, network.full.size, size)
-    try:
-        ours, theirs, errors = WORKS[work](gpu, network, model, x, target, lane)
-        with lane.held():
-            sides = ({name: _ready(call) for name, call in side.items()} for side in (ours, theirs))
-            record = compare(gpu, *sides, seconds=SECONDS, flushed=False)
-    finally:
-        gpu.release()
+    ours, theirs, errors = WORKS[work](gpu, network, model, x, target, lane)
+    with lane.held():
+        sides = ({name: _ready(call) for name, call in side.items()} for side in (ours, theirs))
+        record = compare(gpu, *sides, seconds=SECONDS, flushed=False)
     return {
         "network": network.name,
         "work": work,
@@ -126,18 +123,21 @@ def inference(gpu, network, model, x, target, lane):
     """Return our ways to infer, PyTorch's, and how far they are apart."""
     moved = copy.deepcopy(model).to(gpu.name)
     batch = gpu.put(x)
-    infer = networks.inference(moved, batch)
+    infer = networks.inferred(moved)
     with FLOAT32.held():
-        infer()  # here `nn.fuse` compares what it made with the model, to the rounding of float32
+        infer(batch)  # here `nn.fuse` compares what it made with the model, as float32 rounds
     with lane.held():
-        results = {"outputs": infer()}
-        ours = {"eager": infer, "graph": graphs.TRAINING_ALONE}
+        results = {"outputs": [infer(batch)]}
+        graph = graphs.ours(infer, [batch], gpu.name)
+        found = _errors_of_graph(graph, results, lane)
+        ours = {"eager": lambda: (infer(batch),), "graph": graph}
         if torch is None:
             with kernels.use(kernels.reference):
                 expected = {"outputs": [moved(batch).data]}
-            return ours, {}, {"reference": _errors("reference", results, expected, lane.allowed)}
+            errors = _errors("reference", results, expected, lane.allowed)
+            return ours, {}, {"reference": errors, **found}
         theirs, errors = _pytorch_inference(gpu, network, model, x, lane, results)
-    return ours, theirs, errors
+    return ours, theirs, errors | found
 
 
 def check_gradients(
@@ -182,10 +182,16 @@ def _our_graph(gpu, network, model, arrays, lane, loss):
     moved = copy.deepcopy(model).to(gpu.name)
     with without_dropout(moved):
         graph = graphs.ours(networks.step(network, moved), arrays, gpu.name)
-        if isinstance(graph, str):
-            return graph, {}
-        errors = _errors("graph", {"loss": [loss]}, {"loss": graph()}, lane.allowed)
-    return graphs.ours(networks.step(network, moved), arrays, gpu.name), {"graph": errors}
+        errors = _errors_of_graph(graph, {"loss": [loss]}, lane)
+    return graphs.ours(networks.step(network, moved), arrays, gpu.name), errors
+
+
+def _errors_of_graph(graph, results, lane, where="graph"):
+    """Return how far a graph is from what was computed eagerly, as an entry of "errors" or none."""
+    if isinstance(graph, str):
+        return {}
+    (name,) = results
+    return {where: _errors(where, results, {name: graph()}, lane.allowed)}
 
 
 def _pytorch_training(gpu, network, model, x, target, lane, results):
@@ -202,15 +208,20 @@ def _pytorch_training(gpu, network, model, x, target, lane, results):
         return twin, call
 
     theirs, errors = {}, {}
-    for mode in pytorch.modes(pytorch.build(network, model.state_dict()), compiled=False):
+    for mode in pytorch.modes(model, compiled=False):
         layout = LAYOUTS[mode]
         twin, call = step(mode)
         with pytorch.WithoutDropout():
             (loss,) = call()
         expected = {"loss": [loss], "gradients": _gradients(twin, model)}
         errors[layout] = _errors(layout, results, expected, lane.allowed)
+        capturable = step(mode, capturable=True)[1]
+        with pytorch.WithoutDropout():
+            graph = graphs.theirs(capturable, gpu.name)
+        alone = {"loss": results["loss"]}
+        errors |= _errors_of_graph(graph, alone, lane, f"{layout} graph")
         theirs[f"{layout} eager"] = call
-        theirs[f"{layout} graph"] = graphs.theirs(step(mode, capturable=True)[1], gpu.name)
+        theirs[f"{layout} graph"] = graphs.theirs(capturable, gpu.name)
     return theirs, errors
 
 
@@ -219,13 +230,14 @@ def _pytorch_inference(gpu, network, model, x, lane, results):
 
     state = model.state_dict()
     theirs, errors = {}, {}
-    for mode in pytorch.modes(pytorch.build(network, state), compiled=False):
+    for mode in pytorch.modes(model, compiled=False):
         layout, cast = LAYOUTS[mode], functools.partial(lane.cast, gpu.name)
         twin = pytorch.build(network, state)
         call = pytorch.inference(twin, x, mode, device=gpu.name, autocast=cast)
         errors[layout] = _errors(layout, results, {"outputs": call()}, lane.allowed)
-        theirs[f"{layout} eager"] = call
-        theirs[f"{layout} graph"] = graphs.theirs(call, gpu.name)
+        graph = graphs.theirs(call, gpu.name)
+        errors |= _errors_of_graph(graph, results, lane, f"{layout} graph")
+        theirs |= {f"{layout} eager": call, f"{layout} graph": graph}
     return theirs, errors
 
 

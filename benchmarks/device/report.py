@@ -15,7 +15,8 @@ turn. Both compute the same: batch, weights and results, which are compared befo
 timed. minicnn's images are NCHW; PyTorch runs in both layouts, and in all lanes but "default" \
 with cuDNN's search for the fastest algorithm and a fused Adam. "graph" is a step as one CUDA \
 graph. The ratio that counts is between the fastest way of each side; those among steps run \
-eagerly and among graphs stand beside it. Steps of networks follow each other as in training, \
+eagerly and among graphs stand beside it. In bfloat16 PyTorch's layers are given numbers in it, \
+as they come from the layer before. Steps of networks follow each other as in training, \
 Python included; layers and kernels start from an L2 cache that was overwritten, while what they \
 launch lines up, so that Python is hardly on their clock."""
 LANES = {
@@ -43,13 +44,19 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def missing(section: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the items that have no result yet."""
+    """Return the keys of the items that are to be measured, or measured again."""
     return [key for key in section.get("items") or () if not is_done(section["records"].get(key))]
 
 
 def is_done(record: Mapping[str, Any] | None) -> bool:
-    """Return whether an item has been measured to its end."""
-    return record is not None and "error" not in record and not record.get("stopped")
+    """Return whether an item has been measured to its end, and nothing was found to be wrong."""
+    return record is not None and not any(map(record.get, ("error", "stopped", "wrong")))
+
+
+def owed(section: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the missing items that this machine has all the means for."""
+    records = section["records"]
+    return [key for key in missing(section) if records.get(key, {}).get("is_available", True)]
 
 
 def _heading(report):
@@ -66,7 +73,9 @@ def _heading(report):
         found += [f"cuDNN {torch['cudnn']}"]
     if not report["pytorch"]:
         found += ["**PyTorch is not installed: minicnn alone was measured**"]
-    return ", ".join([*found, *([f"commit {report['commit']}"] if report["commit"] else [])])
+    runs = [run for section in report["sections"].values() for run in section["runs"]]
+    commits = dict.fromkeys([report["commit"], *(run["commit"] for run in runs)])
+    return ", ".join([*found, *(f"commit {commit}" for commit in commits if commit)])
 
 
 def _targets(report):

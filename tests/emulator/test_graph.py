@@ -168,6 +168,16 @@ def test_the_step_that_is_timed_on_a_gpu_is_captured_with_the_same_bits(emulate)
     assert third_loss(lambda step, arrays: graphs.ours(step, arrays, "cuda")) == third_loss(plain)
 
 
+def test_the_inference_that_is_timed_on_a_gpu_is_captured_with_the_same_bits(emulate):
+    (network,) = (each for each in networks.NETWORKS if each.name == "lenet5 modern")
+    emulate()
+    model = network.build()
+    x = networks.drawn(network, model, "toy")[0].view(Taped)
+    infer = networks.inferred(on_the_device(model))
+    expected = np.array(infer(x))
+    assert np.array_equal(graphs.ours(infer, [x], "cuda")()[0], expected)
+
+
 class Idle(Emulator):
     """Runs nothing: what is computed has any content."""
 
