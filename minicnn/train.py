@@ -20,7 +20,7 @@ from minicnn import kernels, run_folder, train_arguments
 from minicnn.autograd import Tensor, no_grad
 from minicnn.checkpoint import held, load
 from minicnn.kernels import memory
-from minicnn.nn.module import Buffer, Module
+from minicnn.nn.module import Buffer, Module, trained
 from minicnn.optim import Optimizer, Schedule, limit_norm
 
 Record = dict[str, Any]
@@ -187,7 +187,8 @@ def fit(
             started = time.perf_counter()
             bar.set_description(f"epoch {len(history) + 1}/{epochs}")
             model.train()
-            train_loss = _train_epoch(run, captured, history, bar)
+            with trained():  # a part that is not trained may run without a tape
+                train_loss = _train_epoch(run, captured, history, bar)
             record: Record = {"epoch": len(history) + 1, "train_loss": train_loss}
             record["lr_factor"] = float(optimizer.lr_factor)
             if valid is not None:

@@ -12,8 +12,9 @@ from minicnn import mistake
 from minicnn.nn.module import Module
 from minicnn.optim import Optimizer
 
-# Words in the names of metrics.
-_LARGER_IS_BETTER = {"accuracy", "acc", "precision", "recall", "f1", "auc"}
+# Words in the names of metrics, if none of the others is there too.
+_LARGER_IS_BETTER = {"accuracy", "acc", "precision", "recall", "f1", "measure", "auc", "map"}
+_SMALLER_IS_BETTER = {"error", "loss", "distance"}
 
 
 def check_kinds(model, train, valid, loss, optimizer, metrics, schedule):
@@ -79,7 +80,8 @@ def checked_monitor(epochs, valid, metrics, monitor, mode, patience):
     )
     if monitor is not None and monitor not in known:
         raise ValueError(f"fit: monitor {monitor!r} is not among {', '.join(sorted(known))}")
-    if mode == "min" and _LARGER_IS_BETTER & set((monitor or "").split("_")):
+    words = set((monitor or "").split("_")) - {"valid"}
+    if mode == "min" and words & _LARGER_IS_BETTER and not words & _SMALLER_IS_BETTER:
         mistake.likely(
             f"fit: monitor is {monitor!r} and mode 'min', so the epoch where it is smallest counts "
             "as best; mode 'max' takes the largest"

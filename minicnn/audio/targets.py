@@ -280,11 +280,16 @@ def activity(segments, n_frames: int, frame_rate: float, smoothing: float = 0.02
 
 
 def suspect_notes(function: str, frequencies: np.ndarray) -> None:
-    """Warn where what should be Hz looks like MIDI notes: three whole numbers, none above 108."""
+    """Warn where what should be Hz looks like MIDI notes.
+
+    That is three whole numbers, none above 108, of which two are a semitone or a tone apart. A bass
+    in whole Hz has larger steps.
+    """
     if not frequencies.size or not 0 < frequencies.max() <= 108:
         return
     found = np.unique(frequencies[frequencies > 0])
-    if len(found) > 2 and np.array_equal(found, np.round(found)):
+    is_whole = np.array_equal(found, np.round(found))
+    if len(found) > 2 and is_whole and np.diff(found).min() <= 2:
         mistake.likely(
             f"{function}: frequencies are whole numbers up to 108, as MIDI notes are; it takes Hz: "
             "440 * 2 ** ((note - 69) / 12)"

@@ -13,6 +13,7 @@ from minicnn import kernels, mistake
 from minicnn.autograd import Tensor, is_recording
 
 _interceptor: ContextVar[Callable | None] = ContextVar("interceptor", default=None)
+_is_trained: ContextVar[bool] = ContextVar("is_trained", default=False)
 
 
 class Parameter(Tensor):
@@ -40,9 +41,19 @@ def intercept(interceptor):
         _interceptor.reset(token)
 
 
+@contextmanager
+def trained():
+    """Say that layers in training mode are meant to be in this block, with or without a tape."""
+    token = _is_trained.set(True)
+    try:
+        yield
+    finally:
+        _is_trained.reset(token)
+
+
 def suspect_training(module):
     """Warn where a layer that behaves differently in training is used to predict."""
-    if module.training and not is_recording():
+    if module.training and not is_recording() and not _is_trained.get():
         mistake.likely(
             f"{type(module).__name__}: it is in training mode inside no_grad, where nothing is "
             "trained; call model.eval() before predictions, or use mc.predict"

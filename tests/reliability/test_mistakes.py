@@ -732,6 +732,16 @@ RIGHT = [
     "audio.features(crepe, 3 * noise(16_000), 16_000)",
     "audio.targets.blurred([55, 110, 220, 440], audio.targets.PitchBins.of(crepe))",
     "audio.targets.blurred([0, 100, 100], audio.targets.PitchBins.of(crepe))",
+    "audio.targets.blurred([55, 65, 82, 98], audio.targets.PitchBins.of(crepe))",
+    # A part that is not trained, without a tape.
+    "class Tuned(nn.Module):\n"
+    "    def __init__(self): self.known, self.last = nn.BatchNorm1d(3), line\n"
+    "    def forward(self, x):\n"
+    "        with mc.no_grad(): known = self.known(x)\n"
+    "        return self.last(known)\n"
+    "sgd = optim.SGD(line.parameters())\n"
+    "mc.fit(Tuned(), batches, ops.mse_loss, sgd, epochs=1, progress=False)",
+    'fit(valid=batches, metrics={"accuracy_error": accuracy}, monitor="valid_accuracy_error")',
     'table("file,time,frequency", "0.1,61.7", "0.2,65.4", "0.3,69.3", task="pitch")',
 ]
 
