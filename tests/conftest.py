@@ -21,6 +21,15 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(autouse=True)
+def _gpu(request):
+    """Skip what is marked `gpu` where there is none that all of minicnn can use."""
+    if request.node.get_closest_marker("gpu"):
+        missing = mc.kernels.cuda.availability.survey().missing
+        if missing:
+            pytest.skip(missing)
+
+
+@pytest.fixture(autouse=True)
 def _fixed_seed():
     mc.manual_seed(0)
 

@@ -340,9 +340,6 @@ def test_a_model_on_another_device_stays_there():
 
 @pytest.mark.gpu
 def test_a_model_on_the_gpu_has_the_summary_that_it_has_elsewhere():
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("there is no GPU")
     for variant in ("paper", "modern"):
         model = models.lenet5(variant)
         expected = mc.summary(model)

@@ -49,18 +49,26 @@ def on_the_device(model):
     return model
 
 
-def train(optimizer=None, *, cuda_graph, loss=ops.cross_entropy, samples=22, **options):
+def train(
+    optimizer=None,
+    *,
+    cuda_graph,
+    place=on_the_device,
+    loss=ops.cross_entropy,
+    samples=22,
+    **options,
+):
     """Train for three epochs, of two whole batches and a smaller one; return what came out."""
     mc.manual_seed(3)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((samples, 2, 8, 8)).astype(np.float32)
     data = DataLoader(ArrayDataset(x, rng.integers(0, 3, samples)), 8, shuffle=True, rng=0)
-    model = on_the_device(Small())
+    model = place(Small())
     optimizer = (optimizer or (lambda p: optim.Adam(p, lr=1e-2)))(model.parameters())
     options = dict(epochs=3, schedule=optim.cosine_decay(3)) | options
     history = mc.fit(model, data, loss, optimizer, progress=False, cuda_graph=cuda_graph, **options)
     losses = [record["train_loss"] for record in history]
-    arrays = {name: np.array(x) for name, x in model.state_dict().items()}
+    arrays = {name: np.array(kernels.to(x, "cpu")) for name, x in model.state_dict().items()}
     return losses, arrays, optimizer.state_dict()
 
 

@@ -263,3 +263,23 @@ def test_sanitizers_name_the_line_of_a_planted_bug(tmp_path, name):
     assert done.returncode
     assert report in done.stderr
     assert file in done.stderr
+
+
+def add_up(path):
+    """Run a kernel in which all threads of a block add to one number."""
+    y = np.zeros(1, np.float32)
+    with launch.use(Emulator()):
+        launch.Launcher(Path(path))("probe", y, 1, grid=(1,), block=64)
+    assert y[0] == 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("body", "races"), [("atomicAdd(y, 1);", False), ("y[0] += 1;", True)])
+def test_a_missing_atomic_is_a_race_between_threads(tmp_path, body, races):
+    (tmp_path / "probe.cu").write_text(PROBE.replace("BODY", body))
+    script = "import sys; from tests.emulator.test_net import add_up; add_up(sys.argv[1])"
+    command = [*emulator.SANITIZED, sys.executable, "-c", script, str(tmp_path / "probe.cu")]
+    environment = os.environ | emulator.sanitized("thread")
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert bool(done.returncode) == ("data race" in done.stderr) == races, done.stderr
+    assert ("probe.cu:5" in done.stderr) == races
