@@ -14,16 +14,23 @@ from typing import Any
 
 import numpy as np
 
+from minicnn import mistake
 from minicnn.checkpoint import load, save, written_whole
 from minicnn.rng import generator
 
 _FILES = ("last.safetensors", "best.safetensors", "log.jsonl")
 
 
-def begin(folder, resume, run):
+def begin(folder, resume, run, is_alone):
     """Return the history of the run in this folder, restored if asked for, or an empty one."""
-    for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
-        debris.unlink()  # of a process that was killed while it wrote: the folder is ours alone
+    if is_alone:
+        for debris in (path for name in _FILES for path in folder.glob(f".{name}.*.tmp")):
+            debris.unlink()  # of a process that was killed while it wrote
+    else:
+        mistake.likely(
+            f"fit: there are no locks where {str(folder)!r} is, so that a second run there is not "
+            "refused, and both are lost; what killed runs left half-written is not cleared away"
+        )
     present = [name for name in _FILES if (folder / name).exists()]
     state = load(folder / _FILES[0]) if _FILES[0] in present else {}
     if not present or (not resume and state.get("history") == [] and "settings" in state):

@@ -1,5 +1,6 @@
 """The training loop: what it records, how it stops, what it keeps, and exact resumption."""
 
+import errno
 import json
 import os
 import signal
@@ -361,6 +362,24 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
     (tmp_path / ".last.safetensors.123.tmp").write_bytes(b"half")
     run(2, tmp_path, resume=True)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_where_there_are_no_locks_it_is_said_and_what_another_run_may_be_writing_is_left_alone(
+    tmp_path, monkeypatch
+):
+    run(1, tmp_path)
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".last.safetensors.123.tmp").write_bytes(b"half")
+    message = f"fit: there are no locks where '{tmp_path}' is, so that a second run there is not re"
+    with pytest.warns(UserWarning, match=message) as caught:
+        run(2, tmp_path, resume=True)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert (tmp_path / ".last.safetensors.123.tmp").read_bytes() == b"half"
 
 
 def test_evaluate_restores_every_mode_also_after_an_error():
