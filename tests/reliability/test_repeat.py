@@ -1,7 +1,7 @@
 """The same seed gives the same bits: again, with other threads, other workers, or a break.
 
-`python -m tests.reliability.test_repeat MODEL STEPS` trains a model in a process of its own, and
-prints what comes of it.
+`python -m tests.reliability.test_repeat MODEL STEPS FOLDER` trains a model in a process of its own,
+straight and with a break in this folder, and prints what comes of both.
 """
 
 import functools
@@ -90,8 +90,8 @@ def usual(plan):
     return trained(plan)
 
 
-def assert_same(plan, **how):
-    digests, wanted = trained(plan, **how), usual(plan)
+def assert_usual(plan, digests):
+    wanted = usual(plan)
     assert digests.keys() == wanted.keys()
     assert [name for name in wanted if digests[name] != wanted[name]] == []
 
@@ -100,27 +100,27 @@ def assert_same(plan, **how):
 def test_a_run_that_is_done_three_times_and_once_more_with_a_break_ends_with_the_same_bits(
     plan, tmp_path, count
 ):
-    # One of the three where other addresses and another seed of hashes are.
-    command = [sys.executable, "-m", __name__, plan.name, str(plan.steps)]
+    # Two of the four where other addresses and another seed of hashes are, at the same time.
+    command = [sys.executable, "-m", __name__, plan.name, str(plan.steps), str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as elsewhere:
-        assert_same(plan)
-        assert json.load(elsewhere.stdout) == usual(plan)
-    trained(plan, folder=tmp_path, epochs=1)
-    assert_same(plan, folder=tmp_path, seed=8)  # what the broken-off run drew goes on
+        assert_usual(plan, trained(plan))
+        straight, resumed = json.load(elsewhere.stdout)
+    assert_usual(plan, straight)
+    assert_usual(plan, resumed)
     count(runs_equal=4)
 
 
 @of_models()
 @pytest.mark.parametrize("threads", [2, 4])
 def test_the_number_of_threads_changes_no_bit(plan, threads, count):
-    assert_same(plan, threads=threads)
+    assert_usual(plan, trained(plan, threads=threads))
     count(runs_with_other_threads=1)
 
 
 @of_models(LOADED, quick=["lenet5"])
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_number_of_workers_that_load_changes_no_bit(plan, workers, count):
-    assert_same(plan, workers=workers)
+    assert_usual(plan, trained(plan, workers=workers))
     count(runs_with_workers=1)
 
 
@@ -143,4 +143,7 @@ def test_another_seed_gives_other_bits(plan):
 
 
 if __name__ == "__main__":
-    print(json.dumps(trained(Plan(sys.argv[1], int(sys.argv[2])))))
+    asked, folder = Plan(sys.argv[1], int(sys.argv[2])), sys.argv[3]
+    trained(asked, folder=folder, epochs=1)
+    # What the broken-off run drew goes on, whatever the seed is now.
+    print(json.dumps([trained(asked), trained(asked, folder=folder, seed=8)]))
