@@ -356,6 +356,9 @@ def test_foreign_files_in_the_folder_are_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match=r"already holds log\.jsonl"):
         run(1, tmp_path)
     assert (tmp_path / "log.jsonl").read_text() == "mine"
+    mc.save(tmp_path / "last.safetensors", {"history": np.ones(1), "settings": 1})
+    with pytest.raises(FileExistsError, match=r"already holds last\.safetensors, log\.jsonl"):
+        run(1, tmp_path)
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
