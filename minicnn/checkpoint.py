@@ -42,7 +42,9 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise _said(error, path) if error.errno else error from None
     finally:
-        temporary.unlink(missing_ok=True)
+        # On a disk that is read-only now it stays, and that must not hide what was said above.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _said(error, path):
@@ -54,12 +56,12 @@ def _said(error, path):
 
 
 @contextlib.contextmanager
-def held(folder: str | os.PathLike) -> Iterator[None]:
+def held(folder: str | os.PathLike) -> Iterator[bool]:
     """Keep others from a folder, made if it is missing, until the block ends.
 
     Only those that ask for it too are kept away. However this process ends, the system lets go of
     the folder. Where there are no such locks, as on Windows and on some file systems, nobody is
-    kept away.
+    kept away; whether anyone is, is what this yields.
 
     Raises
     ------
@@ -71,21 +73,25 @@ def held(folder: str | os.PathLike) -> Iterator[None]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if os.name == "nt":
-        yield
+        yield False
         return
     path = folder / ".held"
-    descriptor = _locked(path)
+    descriptor, is_locked = _locked(path)
     try:
         with contextlib.suppress(OSError):  # it is for messages only, and the disk may be full
             os.pwrite(descriptor, f"{os.getpid():<20}".encode(), 0)
-        yield
+        yield is_locked
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            # A file that stays is in nobody's way, and no reason to hide why the block ended.
+            with contextlib.suppress(OSError):
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _locked(path):
-    """Return a descriptor of a file that nobody else has locked."""
+    """Return a descriptor of a file, and whether it is locked: False where there are no locks."""
     import fcntl  # Windows has none
 
     while True:
@@ -95,13 +101,15 @@ def _locked(path):
         except BlockingIOError as error:
             holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
-            reason = f"another run, of process {holder}, is writing to this folder"
+            # Who has just begun, or found the disk full, has not said yet who it is.
+            who = f", of process {holder}," if holder else ""
+            reason = f"another run{who} is writing to this folder"
             raise BlockingIOError(error.errno, reason, str(path.parent)) from None
         except OSError:  # this file system has no locks
-            return descriptor
+            return descriptor, False
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return descriptor
+                return descriptor, True
         os.close(descriptor)  # whoever held it has removed it meanwhile
 
 

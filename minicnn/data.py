@@ -16,6 +16,7 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -236,12 +237,19 @@ class DataLoader:
         Raises
         ------
         ValueError
-            If the batches would be others: of another size, or from a set of another length.
+            If the batches would be others: of another size, or from a set of another length; or if
+            the seed or the epoch is none.
         """
         for name, size in self._sizes().items():
             if (kept := state.get(name, size)) != size:
                 raise ValueError(f"DataLoader: {name} is {size}, and {kept} in the state")
-        self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
+        seed, epoch = state.get("seed"), state.get("epoch")
+        if not all(isinstance(each, Integral) and each >= 0 for each in (seed, epoch)):
+            raise ValueError(
+                f"DataLoader: seed is {seed!r:.40} and epoch {epoch!r:.40} in the state; both are "
+                "0 or more"
+            )
+        self.seed, self.epoch = int(seed), int(epoch)
 
     def _sizes(self):
         return {

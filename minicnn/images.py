@@ -77,7 +77,8 @@ class ImageFolder:
                     pillow.Resampling.BILINEAR,
                     box=(left, top, left + side, top + side),
                 )
-        except (OSError, SyntaxError):  # Pillow's for a file that is cut off, or broken
+        # Pillow's for a file that is cut off, or broken, or a small one that declares far too much.
+        except (OSError, SyntaxError, pillow.DecompressionBombError):
             self._refuse([self.paths[index]])
         channels = np.asarray(pixels, np.float32).transpose(2, 0, 1) / 255
         return np.ascontiguousarray(channels), int(self.labels[index])
@@ -94,7 +95,7 @@ class ImageFolder:
             rest = f"; and {len(names) - 5} more" if len(names) > 5 else ""
             raise ValueError(
                 f"ImageFolder: {len(names)} of {len(self)} files in {str(self.folder)!r} are no "
-                f"whole images: {'; '.join(names[:5])}{rest}"
+                f"whole images, or too large for Pillow: {'; '.join(names[:5])}{rest}"
             )
 
 
@@ -136,10 +137,11 @@ def _seen(paths):
 
 def _is_image(path):
     """Return whether a file begins as an image does; its pixels are not read."""
+    pillow = _pillow()
     try:
-        with _pillow().open(path):
+        with pillow.open(path):
             return True
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError, pillow.DecompressionBombError):
         return False
 
 

@@ -244,9 +244,10 @@ class _Pickle:
         """Yield the name and argument of each opcode before STOP."""
         import pickletools
 
-        known = {opcode.code: opcode for opcode in pickletools.opcodes}
-        while (code := self.stream.read(1).decode("latin-1")) in known:
-            name, layout = known[code].name, known[code].arg
+        known = {each.code.encode("latin-1"): (each.name, each.arg) for each in pickletools.opcodes}
+        read = self.stream.read
+        while (code := read(1)) in known:
+            name, layout = known[code]
             if name == "STOP":
                 return
             if name == "GLOBAL":
@@ -257,7 +258,8 @@ class _Pickle:
             else:
                 yield name, layout.reader(self.stream)
         raise _RefusalError(
-            f"is damaged: data.pkl has {code!r}, no opcode, at {self.stream.tell()}"
+            f"is damaged: data.pkl has {code.decode('latin-1')!r}, no opcode, at "
+            f"{self.stream.tell()}"
         )
 
     def step(self, name, argument):

@@ -180,8 +180,8 @@ def fit(
     best_weights: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         if folder is not None:
-            stack.enter_context(held(folder))
-            history = run_folder.begin(folder, resume, run)
+            is_alone = stack.enter_context(held(folder))
+            history = run_folder.begin(folder, resume, run, is_alone)
         bar = stack.enter_context(_progress_bar(train, epochs, len(history), progress))
         while len(history) < epochs and not _exhausted(run.scores(history), patience):
             started = time.perf_counter()

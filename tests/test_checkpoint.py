@@ -1,16 +1,18 @@
 """Files: what goes in comes out, what is there is never lost, and foreign files are refused."""
 
+import errno
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minicnn as mc
 from minicnn import nn, optim
-from minicnn.checkpoint import written_whole
+from minicnn.checkpoint import held, written_whole
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -81,6 +83,52 @@ def test_two_who_write_one_file_at_once_do_not_share_their_halves(tmp_path):
         assert first.read_bytes() == b"first"
     assert path.read_bytes() == b"first"  # whose block ended last
     assert list(tmp_path.iterdir()) == [path]
+
+
+def fails(number):
+    """Return a function that raises an error of the system."""
+
+    def raises(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return raises
+
+
+def test_an_error_of_writing_is_said_although_its_debris_cannot_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", fails(errno.EROFS))
+    monkeypatch.setattr(Path, "unlink", fails(errno.EROFS))
+    with pytest.raises(OSError, match="Read-only file system; .* bytes are free") as caught:
+        mc.save(tmp_path / "state", {"a": np.ones(1)})
+    assert caught.value.filename == str(tmp_path / "state")
+
+
+def test_a_folder_is_let_go_of_although_its_lock_cannot_be_removed(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fails(errno.EROFS))
+        with pytest.raises(RuntimeError, match="of training"), held(tmp_path):
+            raise RuntimeError("an error of training")
+    assert (tmp_path / ".held").exists()
+    with open(tmp_path / ".held") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with held(tmp_path) as is_alone:
+        assert is_alone
+    assert os.listdir(tmp_path) == []
+
+
+def test_who_holds_a_folder_is_named_only_if_it_has_said_so(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl", reason="Windows has no such locks")
+    monkeypatch.setattr(os, "pwrite", fails(errno.ENOSPC))
+    with held(tmp_path), pytest.raises(BlockingIOError, match=r"\] another run is writing to this"):
+        held(tmp_path).__enter__()
+
+
+def test_where_there_are_no_locks_nobody_is_kept_away(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    monkeypatch.setattr(fcntl, "flock", fails(errno.ENOLCK))
+    with held(tmp_path) as first, held(tmp_path) as second:
+        assert not first
+        assert not second
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_files_whose_names_begin_with_a_dot_are_passed_over(trees):
 def test_files_that_are_no_images_are_named_all_at_once(trees):
     for i in range(6):
         (trees / f"elm/{i}.txt").write_text("an elm")
-    with pytest.raises(ValueError, match=r"6 of 9 files .* are no whole images: elm.0.txt; .*; and "
+    with pytest.raises(ValueError, match=r"6 of 9 files .* whole images, .*: elm.0.txt; .*; and "
                                          r"1 more"):  # fmt: skip
         ImageFolder(trees, 4)
 
@@ -95,8 +95,17 @@ def test_an_image_that_is_cut_off_is_named_when_it_is_read(trees, kind):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     folder = ImageFolder(trees, 4)
     index = folder.paths.index(path)
-    with pytest.raises(ValueError, match=rf"1 of 4 files .* no whole images: elm.half.{kind}"):
+    with pytest.raises(
+        ValueError, match=rf"1 of 4 files .* no whole images, or .*: elm.half.{kind}"
+    ):
         folder[index]
+
+
+def test_an_image_that_declares_far_more_than_it_has_is_named(trees, monkeypatch):
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 20)
+    write(trees / "oak/bomb.png", np.zeros((7, 7)))
+    with pytest.raises(ValueError, match="no whole images, or too large for Pillow: oak.bomb.png"):
+        ImageFolder(trees, 4)
 
 
 def test_a_folder_without_classes_or_images_says_what_it_takes(tmp_path):

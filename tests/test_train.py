@@ -1,5 +1,6 @@
 """The training loop: what it records, how it stops, what it keeps, and exact resumption."""
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 import minicnn as mc
 from minicnn import data, nn, ops, optim
+from minicnn.rng import generator
 
 rng = np.random.default_rng(0)
 inputs = rng.standard_normal((48, 4)).astype(np.float32)
@@ -354,6 +356,9 @@ def test_foreign_files_in_the_folder_are_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match=r"already holds log\.jsonl"):
         run(1, tmp_path)
     assert (tmp_path / "log.jsonl").read_text() == "mine"
+    mc.save(tmp_path / "last.safetensors", {"history": np.ones(1), "settings": 1})
+    with pytest.raises(FileExistsError, match=r"already holds last\.safetensors, log\.jsonl"):
+        run(1, tmp_path)
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
@@ -361,6 +366,24 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path):
     (tmp_path / ".last.safetensors.123.tmp").write_bytes(b"half")
     run(2, tmp_path, resume=True)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_where_there_are_no_locks_it_is_said_and_what_another_run_may_be_writing_is_left_alone(
+    tmp_path, monkeypatch
+):
+    run(1, tmp_path)
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".last.safetensors.123.tmp").write_bytes(b"half")
+    message = f"fit: there are no locks where '{tmp_path}' is, so that a second run there is not re"
+    with pytest.warns(UserWarning, match=message) as caught:
+        run(2, tmp_path, resume=True)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert (tmp_path / ".last.safetensors.123.tmp").read_bytes() == b"half"
 
 
 def test_evaluate_restores_every_mode_also_after_an_error():
@@ -401,6 +424,116 @@ def test_a_checkpoint_of_another_model_or_of_another_kind_is_refused(tmp_path):
     mc.save(tmp_path / "last.safetensors", {"weight": np.ones(1)})
     with pytest.raises(ValueError, match="is no checkpoint of fit; it lacks history, settings"):
         run(2, tmp_path, resume=True)
+
+
+def without(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
+# What may be wrong with each part of a checkpoint, and what is said of it.
+DAMAGED = {
+    "settings": [
+        (lambda kept: {}, "is damaged: it lacks the setting optimizer"),
+        (lambda kept: [], "is damaged: settings is of type list, not dict"),
+        (lambda kept: np.ones(2), "is damaged: settings is of type ndarray, not dict"),
+        (lambda kept: kept | {"optimizer": "SGD"}, "has optimizer 'SGD', this run 'Adam'"),
+    ],
+    "history": [
+        (lambda kept: [*kept, 5], "is damaged: epoch 2 of its history is 5; it takes numbers for"),
+        (lambda kept: [without(kept[0], "valid_loss")], "is damaged: epoch 1 of .*, valid_loss"),
+        (lambda kept: [kept[0] | {"valid_loss": "a\nb"}], "is damaged: epoch 1 of its history is"),
+        (lambda kept: [kept[0] | {"valid_loss": 10**400}], "is damaged: epoch 1 of its history is"),
+        (lambda kept: kept * 2, "is damaged: epoch 2 of its history is {'epoch': 1, "),
+    ],
+    "loaders": [
+        (lambda kept: [kept[0], None], r"is damaged: the states of its loaders are \[{'seed': "),
+        (lambda kept: [without(kept[0], "seed"), kept[1]], "not fit: DataLoader: seed is None"),
+        (lambda kept: [kept[0] | {"epoch": -1}, kept[1]], r"seed is \d+ and epoch -1 in the state"),
+        (lambda kept: [5, kept[1]], "does not fit: AttributeError: 'int' object has no attribute"),
+    ],
+    "generators": [
+        (lambda kept: [kept], "is damaged: generators is of type list, not dict"),
+        (lambda kept: {"default": kept["default"]}, r"has the random streams \['default'\], the"),
+        (lambda kept: kept | {"model.4.rng": 5}, "stream model.4.rng is none of PCG64: 5"),
+        (
+            lambda kept: kept | {"model.4.rng": kept["default"] | {"bit_generator": "MT19937"}},
+            "does not fit: state must be for a PCG64",
+        ),
+        (
+            lambda kept: kept | {"default": kept["default"] | {"uinteger": -1}},
+            "does not fit: OverflowError: ",
+        ),
+    ],
+    "optimizer": [
+        (lambda kept: without(kept, "group.0"), "load_state_dict: Adam: missing group.0"),
+        (lambda kept: kept | {"lr_factor": []}, "does not fit: TypeError: float"),
+        (lambda kept: kept | {"0.step": "a\nb"}, "does not fit: invalid literal .* 'a.nb'$"),
+        (lambda kept: kept | {"a\nb": 1}, "load_state_dict: Adam: unexpected a b$"),
+    ],
+    "model.5.bias": [(lambda kept: kept[:1], r"5.bias is \(2,\) here and \(1,\) in the state")],
+}  # fmt: skip
+WRONG = [(name, *each) for name, some in DAMAGED.items() for each in some]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), WRONG)
+def test_a_damaged_checkpoint_is_refused_in_one_line_and_nothing_is_changed(
+    tmp_path, name, change, message
+):
+    run(1, tmp_path)
+    last, best = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
+    state = mc.load(last)
+    mc.save(last, state | {name: change(state[name])})
+    if name.startswith("model."):
+        mc.save(best, mc.load(best) | {name[6:]: change(state[name])})
+    model, train, valid, optimizer = parts(seed=5)
+
+    def everything():
+        streams = [each.bit_generator.state for each in (generator(), model[4].rng)]
+        return repr([model.state_dict(), optimizer.state_dict(), train.state_dict(), *streams])
+
+    before = everything()
+    with pytest.raises(ValueError, match=f"^fit: '.*last.safetensors' .*{message}") as caught:
+        mc.fit(model, train, ops.cross_entropy, optimizer, epochs=2, valid=valid,
+               checkpoint=tmp_path, resume=True)  # fmt: skip
+    assert "\n" not in str(caught.value)
+    assert everything() == before
+
+
+def test_best_weights_that_do_not_belong_to_the_last_ones_are_refused_before_training(tmp_path):
+    run(1, tmp_path)
+    mc.save(tmp_path / "best.safetensors", {"weight": np.ones(1)})
+    message = r"last.safetensors' has other weights than best.safetensors beside it"
+    with pytest.raises(ValueError, match=message):
+        run(2, tmp_path, resume=True)
+
+
+# At these, NumPy itself would read what lies beyond its own memory.
+@pytest.mark.parametrize(
+    ("bits", "change"),
+    [
+        (np.random.Philox, lambda state: state | {"buffer_pos": -(10**6)}),
+        (np.random.Philox, lambda state: state | {"buffer": [1]}),
+        (np.random.MT19937, lambda state: state | {"state": state["state"] | {"pos": 10**6}}),
+        (np.random.SFC64, lambda state: state | {"state": {"state": [1]}}),
+    ],
+)
+def test_a_random_stream_whose_state_would_end_the_process_is_refused(tmp_path, bits, change):
+    model = nn.Sequential(nn.Dropout(0.1, rng=np.random.Generator(bits(3))), nn.Linear(4, 2))
+    batches = data.DataLoader(data.ArrayDataset(inputs, labels), 8)
+
+    def trained(epochs):
+        mc.fit(model, batches, ops.cross_entropy, optim.SGD(model.parameters()), epochs=epochs,
+               checkpoint=tmp_path, resume=True, progress=False)  # fmt: skip
+
+    trained(1)
+    state = mc.load(tmp_path / "last.safetensors")
+    kept = state["generators"]
+    wrong = {"generators": kept | {"model.0.rng": change(kept["model.0.rng"])}}
+    mc.save(tmp_path / "last.safetensors", state | wrong)
+    with pytest.raises(
+        ValueError, match=f"the random stream model.0.rng is none of {bits.__name__}"
+    ):
+        trained(2)
 
 
 def test_a_truncated_checkpoint_is_refused_and_left_alone(tmp_path):

@@ -29,7 +29,7 @@ Onsets have one column there, so a comma is a decimal one.
 
 `voice` may have a column `label` more, for tables that name every segment: sing, voice, vocals or 1
 is one; nosing, novoice, instrumental, silence or 0 is none. Any table may have a column `split`.
-Files are named from the table's folder on, and lie within it.
+Files are named from the table's folder on, and lie within it, themselves or as links.
 
 `load("mirdata:orchset:/path/to/it", "pitch")` does the same for a public data set that was
 downloaded before (`pip install "minicnn[data]"`); `mirdata_sets.SETS` says which have what.

@@ -136,7 +136,10 @@ def _same(label):
 
 
 def _inside(folder, name):
-    """Return the path of a file that a table names; raise if it leads out of the folder."""
+    """Return the path of a file that a table names; raise if the name leads out of the folder.
+
+    Links are followed: sounds are often kept elsewhere, and no table can make a link.
+    """
     plain = folder / name
     # A table from Windows may be read elsewhere, where a backslash is a letter.
     if not plain.exists() and "\\" in name:
@@ -300,8 +303,9 @@ def table_rows(path: Path, task: str | None = None) -> tuple[list[Row], bool]:
     rows: list[Row] = []
     room = _RATIO * size + _ROOM
     for line, values in _split(path, text, between):
-        if any(value.strip() for value in values):
-            if any("\n" in value or "\r" in value for value in values):
+        row = "".join(values)
+        if row.strip():
+            if "\n" in row or "\r" in row:
                 raise ValueError(f"{path.name} line {line}: a value has several lines")
             rows.append((line, values))
             room -= _ROW + _CELL * len(values)

@@ -152,6 +152,22 @@ def test_tracks_go_to_other_processes(folder):
         assert np.array_equal(pickle.loads(pickle.dumps(track)).label, track.label)
 
 
+def test_sounds_and_labels_may_be_links_to_where_they_are_kept(folder, tmp_path_factory):
+    kept = tmp_path_factory.mktemp("kept")
+    (folder / "a.wav").rename(kept / "a.wav")
+    (folder / "a.wav").symlink_to(kept / "a.wav")
+    write(kept, "0.5\n", "a.txt")
+    (folder / "texts").symlink_to(kept)
+    (kept / "all").symlink_to(folder)
+    write(folder, "file,labels\na.wav,texts/a.txt\n")
+    [track] = datasets.load(kept / "all", "onsets")
+    samples, label = track.load(8000)
+    assert (len(samples), label.tolist()) == (8000, [0.5])
+    # A name is taken by its letters, so that none climbs out by way of a link.
+    with pytest.raises(ValueError, match=r"texts/\.\./\.\./a\.wav is not inside of"):
+        load(folder, "onsets", "file,time\ntexts/../../a.wav,0.5\n")
+
+
 @pytest.mark.parametrize(
     ("task", "row", "message"),
     [

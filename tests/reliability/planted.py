@@ -2,7 +2,9 @@
 
 import contextlib
 import faulthandler
+import signal
 import subprocess
+import time
 from functools import partial
 
 from tests.reliability.fuzzing import Reader
@@ -15,6 +17,10 @@ def crashes(path):
 def hangs(path):
     while True:
         pass
+
+
+def sleeps(path):
+    time.sleep(60)
 
 
 def allocates(path):
@@ -82,7 +88,8 @@ def hides_a_fault_behind_many_conditions(path):
 
 FAULTS = {
     crashes: "it ends by signal 11",
-    hangs: "it ends by signal 27",
+    hangs: f"it ends by signal {signal.SIGPROF}",
+    sleeps: f"it ends by signal {signal.SIGALRM}",
     allocates: "it raises MemoryError|it does: run out of memory",
     hides_that_memory_is_short: "it does: run out of memory",
     writes_elsewhere: "it does: open .*elsewhere",

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from safetensors.numpy import save as as_bytes
 
 import minicnn as mc
-from minicnn import data
+from minicnn import data, nn, ops, optim, run_folder
 from minicnn.audio import cache, datasets, sound
+from minicnn.train import _Run
 from tests.reliability import fuzzing
 from tests.test_torch_checkpoint import four, name, plain, program, storage, tensor, untyped
 
@@ -168,6 +170,32 @@ LABELS = {
 }
 
 
+def run_to_go_on_with(folder):
+    """Return what restores a run from its checkpoint, the values in one, and what adds arrays."""
+    mc.manual_seed(0)
+    streams = (np.random.Generator(bits(3)) for bits in (np.random.Philox, np.random.SFC64))
+    model = nn.Sequential(*(nn.Dropout(0.1, rng=each) for each in streams), nn.Linear(2, 2, rng=0))
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    batches = data.DataLoader(data.ArrayDataset(np.eye(2, dtype=np.float32), np.arange(2)), 2)
+    run = _Run(model, optimizer, batches, None, "train_loss", "min", model, ops.cross_entropy, None,
+               None)  # fmt: skip
+    mc.fit(model, batches, ops.cross_entropy, optimizer, epochs=1, monitor="train_loss",
+           checkpoint=folder / "run", progress=False)  # fmt: skip
+    state = mc.load(folder / "run" / "last.safetensors")
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    values = {name: value for name, value in state.items() if name not in arrays}
+
+    def read(path):
+        run_folder._restore(folder / "run", mc.load(path), run)
+        for stream in run_folder._generators(model).values():
+            stream.random(9)  # NumPy reads where the state of a stream says
+
+    def with_arrays(text):
+        return as_bytes(arrays, metadata={"minicnn": text.decode("utf-8", "replace")})
+
+    return read, json.dumps(values, separators=(",", ":")).encode(), with_arrays
+
+
 def readers(folder):
     """Return every reader by its name; sounds that tables name are made in this folder."""
     for each in ("a.wav", "b.wav"):
@@ -186,6 +214,13 @@ def readers(folder):
     made["load: header"] = Reader(load, headers, "load: ", words, with_length, weight=150)
     own = (b'{"history": [{"loss": 0.1}], "seed": 1267650600228229401496703205376}', b"{}")
     made["load: metadata"] = Reader(load, own, "load: ", words, metadata, weight=50)
+
+    read, values, wrap = run_to_go_on_with(folder)
+    parts = (b'"PCG64"', b'"MT19937"', b'"pos"', b'"buffer_pos"', b'"epoch"', b'"group.0"',
+             b'"0.step"', b"null", b"-1", b"[]", b"{}", b"1e999", b"0.5", b'"a\\nb"')  # fmt: skip
+    made["a run to go on with"] = Reader(
+        read, (values,), ("fit: ", "load: "), parts, wrap, weight=30
+    )
 
     def load_torch(path):
         touched(mc.load_torch(path))

@@ -121,7 +121,8 @@ def test_small_files_do_not_become_large(folder, times, count):
     refusal = "(ValueError|MemoryError): (load|load_torch|read_idx|MappedDataset): "
     for name, size, seconds, outcome in results:
         assert re.match(f"it is read|{refusal}", outcome), (name, outcome)
-        assert seconds < 1 + size / 1e6, name
+        # Some are read to where they become too much: not at once, but in proportion to their size.
+        assert seconds < max(1, size / 3e6), name
     count(bombs=len(results))
 
 

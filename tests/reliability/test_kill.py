@@ -39,30 +39,34 @@ def test_a_run_that_is_killed_at_any_moment_ends_with_the_weights_of_one_that_wa
     tmp_path, times, count, uninterrupted
 ):
     digest, seconds = uninterrupted
-    halves = []
+    kills = []
 
     def run(rng):
-        """Kill a run up to three times, let it end, and return how often it was killed."""
-        folder = tmp_path / str(rng.random())
-        workers, wanted, killed = int(rng.random() < 0.25), times(quick=1, full=3), 0
-        deaths = rng.randint(1, wanted)
+        """Kill a run up to three times, let it end, and return 1 if it was killed at all."""
+        folder, killed = tmp_path / str(rng.random()), 0
+        workers, deaths = int(rng.random() < 0.25), rng.randint(1, times(quick=1, full=3))
         while True:
             after = rng.uniform(0, 0.9 * seconds) if killed < deaths else None
+            before = set(folder.glob(".*.tmp"))  # of the last kill, until the run begins again
+
+            def halves(before=before):
+                return set(folder.glob(".*.tmp")) - before
+
             # Half of the moments are those in which a file is being written.
-            when = (lambda: any(folder.glob(".*.tmp"))) if rng.random() < 0.5 else None
+            when = halves if rng.random() < 0.5 else None
             life = live("tests.reliability.training", folder, workers, after=after, when=when)
             if life.code != -signal.SIGKILL:
                 assert life.code == 0, life.errors
                 assert life.said[-1].split()[1] == digest
                 shutil.rmtree(folder)
-                return killed
+                return min(killed, 1)
             killed += 1
-            halves.extend(folder.glob(".*.tmp"))
+            kills.append(bool(halves()))
             assert_whole(folder)
 
-    runs, kills = at_once(run, 1, times(quick=1, full=100))
-    count(kills=kills, of_them_while_it_wrote=len(halves), runs_bit_identical=runs)
-    assert len(halves) >= times(quick=0, full=20)
+    _, runs = at_once(run, 1, times(quick=1, full=100))
+    count(killed_runs_bit_identical=runs, kills=len(kills), of_them_while_it_wrote=sum(kills))
+    assert sum(kills) >= times(quick=0, full=20)
 
 
 EPOCHS = 4  # of the runs that fail in this process
@@ -85,17 +89,20 @@ def assert_goes_on(folder, short):
     assert run_here(folder, seed=5 if (folder / "last.safetensors").exists() else 0) == short
 
 
+def mount(untried, *arguments):
+    """Mount something, or skip a test: say what is not tried then, and why."""
+    if not shutil.which("mount"):
+        pytest.skip(f"{untried}: there is no program `mount`")
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{untried}: this process may not mount: {' '.join(done.stderr.split())}")
+
+
 @contextlib.contextmanager
 def mounted(folder, size):
     """Let a folder be a disk of its own, of this size [bytes]."""
     folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-    if (
-        sys.platform != "linux"
-        or os.geteuid()
-        or subprocess.run(mount, capture_output=True).returncode
-    ):
-        pytest.skip("to make a small disk takes more rights")
+    mount("no disk was full", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder))
     try:
         yield folder
     finally:
@@ -202,9 +209,7 @@ def read_only(folder):
         finally:
             folder.chmod(0o755)
         return
-    bind = ["mount", "--bind", str(folder), str(folder)]
-    if subprocess.run(bind, capture_output=True).returncode:
-        pytest.skip("to make a folder read-only for the superuser takes mounts")
+    mount("no folder was read-only", "--bind", str(folder), str(folder))
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
         yield

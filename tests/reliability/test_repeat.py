@@ -1,7 +1,14 @@
-"""The same seed gives the same bits: again, with other threads, other workers, or a break."""
+"""The same seed gives the same bits: again, with other threads, other workers, or a break.
+
+`python -m tests.reliability.test_repeat MODEL STEPS FOLDER` trains a model in a process of its own,
+straight and with a break in this folder, and prints what comes of both.
+"""
 
 import functools
 import hashlib
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,31 +17,35 @@ import pytest
 import minicnn as mc
 from minicnn import data, kernels, optim
 from tests.models.entries import Entry
-from tests.reliability.small import of_models
+from tests.reliability.lives import ROOT
+from tests.reliability.small import ENTRIES, of_models
 
 PROMISE = "the same seed gives the same bits"
 MINUTES = 8
 
 EPOCHS = 2
-# What is loaded does not depend on what it is for: a model with each kind of target will do.
-LOADED = ("lenet5", "onset_cnn", "recommender", "crepe-tiny")
+# Workers know nothing of the model that their batches are for: one for each kind of inputs and
+# targets will do, which are images, spectrograms and waveforms, classes, tags, tags in each frame,
+# and factors.
+LOADED = ("lenet5", "onset_cnn", "recommender", "crepe-tiny", "deep_salience")
 
 
 @dataclass(frozen=True)
 class Plan:
     """What decides the bits: a model, and how many steps it is trained in each of the epochs."""
 
-    entry: Entry
+    name: str
     steps: int
 
-    # Options are a dict, which has no hash.
-    def __hash__(self):
-        return hash((str(self.entry), self.steps))
+    @property
+    def entry(self) -> Entry:
+        return ENTRIES[self.name]
 
 
 @pytest.fixture
 def plan(entry, times):
-    return Plan(entry, times(quick=4, full=20) // EPOCHS)
+    name = next(name for name, each in ENTRIES.items() if each is entry)
+    return Plan(name, times(quick=4, full=20) // EPOCHS)
 
 
 @pytest.fixture(autouse=True)
@@ -79,34 +90,49 @@ def usual(plan):
     return trained(plan)
 
 
-def assert_same(plan, **how):
-    digests, wanted = trained(plan, **how), usual(plan)
+def assert_usual(plan, digests):
+    wanted = usual(plan)
     assert digests.keys() == wanted.keys()
     assert [name for name in wanted if digests[name] != wanted[name]] == []
 
 
 @of_models()
-def test_a_run_that_is_done_again_and_once_more_with_a_break_ends_with_the_same_bits(
+def test_a_run_that_is_done_three_times_and_once_more_with_a_break_ends_with_the_same_bits(
     plan, tmp_path, count
 ):
-    assert_same(plan)
-    trained(plan, folder=tmp_path, epochs=1)
-    assert_same(plan, folder=tmp_path, seed=8)  # what the broken-off run drew goes on
-    count(runs_equal=3)
+    # Two of the four where other addresses and another seed of hashes are, at the same time.
+    command = [sys.executable, "-m", __name__, plan.name, str(plan.steps), str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as elsewhere:
+        assert_usual(plan, trained(plan))
+        straight, resumed = json.load(elsewhere.stdout)
+    assert_usual(plan, straight)
+    assert_usual(plan, resumed)
+    count(runs_equal=4)
 
 
 @of_models()
 @pytest.mark.parametrize("threads", [2, 4])
 def test_the_number_of_threads_changes_no_bit(plan, threads, count):
-    assert_same(plan, threads=threads)
+    assert_usual(plan, trained(plan, threads=threads))
     count(runs_with_other_threads=1)
 
 
 @of_models(LOADED, quick=["lenet5"])
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_number_of_workers_that_load_changes_no_bit(plan, workers, count):
-    assert_same(plan, workers=workers)
+    assert_usual(plan, trained(plan, workers=workers))
     count(runs_with_workers=1)
+
+
+def kind(name):
+    """Return what a loader sees of a model: the axes and dtypes of inputs and targets."""
+    plan = Plan(name, 1)
+    return tuple((each.ndim, each.dtype) for each in samples(plan, plan.entry.build()).arrays)
+
+
+@pytest.mark.torture
+def test_no_model_takes_batches_of_a_kind_that_workers_have_not_loaded():
+    assert {*map(kind, ENTRIES)} == {*map(kind, LOADED)}
 
 
 @of_models(["lenet5"])
@@ -114,3 +140,10 @@ def test_another_seed_gives_other_bits(plan):
     digests, others = trained(plan, seed=8), usual(plan)
     same = {name for name in others if digests[name] == others[name]}
     assert same == {"OUT.weight"}  # the paper's bitmaps, which are not trained
+
+
+if __name__ == "__main__":
+    asked, folder = Plan(sys.argv[1], int(sys.argv[2])), sys.argv[3]
+    trained(asked, folder=folder, epochs=1)
+    # What the broken-off run drew goes on, whatever the seed is now.
+    print(json.dumps([trained(asked), trained(asked, folder=folder, seed=8)]))
