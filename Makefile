@@ -18,7 +18,8 @@ test-slow: .venv/test
 test-training: .venv/test
 	.venv/bin/python -m pytest -m training
 
-# With the oldest versions that setup.py allows, in an environment of their own.
+# With the oldest versions that setup.py allows, in an environment of their own. Python 3.11, the
+# oldest too, has wheels of all of them.
 test-oldest: .venv/test
 	$(PYTHON) -m venv build/oldest
 	.venv/bin/python -m tests.oldest > build/oldest/constraints.txt
