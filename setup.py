@@ -45,7 +45,7 @@ setup(
         "plot": ["matplotlib>=3.9"],
         "data": ["mirdata>=1.0"],
         "examples": examples,
-        # Below 15: its cache of cuFFT's plans and its handles of cuBLAS, which graphs use, may change.
+        # Below 15: its cache of plans of cuFFT and its handles of cuBLAS are no promise of its own.
         "gpu12": ["cupy-cuda12x[ctk]>=14,<15"],
         "gpu13": ["cupy-cuda13x[ctk]>=14,<15"],
         # NVIDIA's compiler and disassembler, which need no GPU: with them tests compile every CUDA
