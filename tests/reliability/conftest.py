@@ -73,12 +73,12 @@ class Promise:
         )
 
 
-def pytest_pycollect_makemodule(module_path, parent):
+def pytest_make_collect_report(collector):
     """Take a file's promise from its text: it is one even where the file cannot be imported."""
-    text = module_path.read_text(encoding="utf-8")
-    [promise] = re.findall(r'^PROMISE = "(.+)"$', text, re.MULTILINE)
-    name = module_path.relative_to(parent.config.rootpath).as_posix()
-    parent.config.stash.setdefault(FILES, {})[name] = promise
+    if isinstance(collector, pytest.Module):
+        text = collector.path.read_text(encoding="utf-8")
+        [promise] = re.findall(r'^PROMISE = "(.+)"$', text, re.MULTILINE)
+        collector.config.stash.setdefault(FILES, {})[collector.nodeid] = promise
 
 
 def pytest_collection_modifyitems(config, items):
