@@ -34,7 +34,7 @@ from minicnn import kernels
 from tests.kernels.cases import assert_close
 from tests.reliability.guarded import Watch
 
-PATIENCE = 60  # how long a call may take, its compilation included [s]
+PATIENCE = 120  # how long a call may take, its compilation on a busy machine included [s]
 EMPTY = 0.03  # the share of cases without samples
 
 # Taps along both axes for which an algorithm is made.
@@ -414,7 +414,7 @@ class Strain:
         if what != "others":
             self._noticed = conv.ALGORITHMS[what] = Noticed(conv.ALGORITHMS[what])
 
-    def case(self, rng):
+    def case(self, rng, title="case"):
         """Do what comes from a generator, within its time."""
         signal.alarm(PATIENCE)
         self.draw.begin(rng)
@@ -427,33 +427,31 @@ class Strain:
             call, allowed = convolution(self.draw, name, self._what), self._what
         room = cramped() if allowed == "fft" and self.draw.chance(0.3) else nullcontext()
         before = self._noticed.passes if self._noticed else 0
-        self._write(call)
-        with conv.allow(allowed), room:
-            check(call, self.draw.watch)
+        tried = f"{title}: {self._described(call)}"
+        if self._log is not None:  # a process that a signal ends says nothing more
+            os.pwrite(self._log, f"{tried[:999]:<999}\n".encode(), 0)
+        try:
+            with conv.allow(allowed), room:
+                check(call, self.draw.watch)
+        except BaseException as error:
+            error.add_note(tried)
+            raise
         signal.alarm(0)
         self.calls += self._noticed is None or self._noticed.passes > before
 
-    def _write(self, call):
-        """Leave in the log what is tried: a process that a signal ends says nothing more."""
-        if self._log is not None:
-            draw = self.draw
-            shapes = [array.shape for array in arrays_of(call.arguments)]
-            text = (
-                f"{call.name} {draw.dtype} {shapes} {call.options}, {threads._count} threads, "
-                f"numbers of seed {draw.seed}, {' '.join(draw.layouts)}"
-            )
-            os.pwrite(self._log, f"{text[:999]:<999}\n".encode(), 0)
+    def _described(self, call):
+        shapes = [array.shape for array in arrays_of(call.arguments)]
+        return (
+            f"{call.name} {self.draw.dtype} {shapes} {call.options}, {threads._count} threads, "
+            f"numbers of seed {self.draw.seed}, {' '.join(self.draw.layouts)}"
+        )
 
 
 def drawn_plainly(strain, seed, calls):
     """Do cases from that of a seed on, until so many calls have reached the algorithm."""
     number = seed
     while strain.calls < calls:
-        try:
-            strain.case(random.Random(number))
-        except BaseException as error:
-            error.add_note(f"this is the case of seed {number}")
-            raise
+        strain.case(random.Random(number), f"seed {number}")
         number += 1
 
 

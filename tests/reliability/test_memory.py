@@ -130,9 +130,7 @@ strain.main()
     )
     assert run.returncode == -signal.SIGALRM
     assert "in case" in run.stderr
-    name, dtype, _ = log.read_text().split(maxsplit=2)
-    assert name in strain.FAMILY
-    assert dtype in ("float32", "float64")
+    assert log.read_text().startswith("seed 3: ")
 
 
 @pytest.mark.parametrize("number", [-1, 5])
