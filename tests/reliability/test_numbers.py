@@ -49,7 +49,7 @@ def test_each_element_of_each_gradient_of_an_operation_is_a_slope(case, times, c
         checked = sum(tensor.size for tensor in tensors if tensor.requires_grad)
         if checked:
             mc.gradcheck(case.run, *tensors)
-        count(draws_of_their_arrays=int(checked > 0), slopes=checked)
+        count(draws_of_operations=int(checked > 0), slopes=checked)
 
 
 def test_only_the_steps_of_optimisers_have_no_gradient():
@@ -125,7 +125,7 @@ def test_values_and_gradients_of_an_operation_are_pytorchs(case, dtype, times, c
             assert (gradient is None) == (tensor.grad is None)
             if gradient is not None:
                 assert_close(gradient, tensor.grad.numpy(), case.terms())
-        count(calls_beside_PyTorch=1)
+        count(draws_beside_PyTorch=1)
 
 
 # Layers that PyTorch has not, or draws other numbers for.
@@ -157,14 +157,12 @@ def test_every_layer_is_looked_at():
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_each_element_of_each_gradient_of_a_layer_is_a_slope(name, count):
+def test_each_element_of_each_gradient_of_a_layer_is_a_slope(name, times, count):
+    count(layers=1)
     shape, arguments, options = LAYERS[name]
     layer = getattr(nn, name)(*arguments, **options).to(np.float64)
     names = [key for key, _ in layer.named_parameters()]
-    rng = np.random.default_rng(0)
-    # The samples are apart by more than a difference moves them, so that maxima stay.
-    x = rng.permutation(np.prod(shape)).reshape(shape) / 10 - 7.03
-    arrays = [x, *(rng.standard_normal(p.shape) for p in layer.parameters())]
+    shapes = [parameter.shape for parameter in layer.parameters()]
 
     def run(x, *parameters):
         mc.manual_seed(0)  # the same dropout each time
@@ -172,40 +170,46 @@ def test_each_element_of_each_gradient_of_a_layer_is_a_slope(name, count):
             setattr(layer, key, parameter)
         return layer(x)
 
-    mc.gradcheck(run, *(mc.Tensor(array, requires_grad=True) for array in arrays))
-    count(layers=1, slopes=sum(array.size for array in arrays))
+    for seed in range(times(quick=1, full=10)):
+        rng = np.random.default_rng(seed)
+        # The samples are apart by more than a difference moves them, so that maxima stay.
+        x = rng.permutation(np.prod(shape)).reshape(shape) / 10 - 7.03
+        arrays = [x, *map(rng.standard_normal, shapes)]
+        mc.gradcheck(run, *(mc.Tensor(array, requires_grad=True) for array in arrays))
+        count(draws_of_layers=1, slopes=sum(array.size for array in arrays))
 
 
 @beside_pytorch
 @both_dtypes
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", twins)
-def test_the_gradients_of_a_layer_are_pytorchs(name, training, dtype, count):
+def test_the_gradients_of_a_layer_are_pytorchs(name, training, dtype, times, count):
     shape, arguments, options = twins[name]
-    ours = getattr(nn, name)(*arguments, **options).to(dtype).train(training)
-    theirs = getattr(torch.nn, name)(*arguments, **options).train(training)
-    theirs = theirs.to(torch.float64 if dtype == np.float64 else torch.float32)
-    rng = np.random.default_rng(0)
-    state = {
-        key: rng.uniform(0.5, 1.5, value.shape).astype(dtype) if value.ndim else value.numpy()
-        for key, value in theirs.state_dict().items()
-    }
-    ours.load_state_dict(state)
-    theirs.load_state_dict({key: torch.tensor(value) for key, value in state.items()})
-    x = rng.standard_normal(shape).astype(dtype)
-    one, other = mc.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
-    y, wanted = ours(one), theirs(other)
-    dy = rng.standard_normal(y.shape).astype(dtype)
-    y.backward(dy)
-    wanted.backward(torch.tensor(dy))
-    terms = max(x.size, y.size)
-    assert_close(y.data, wanted.detach().numpy(), terms)
-    assert_close(one.grad, other.grad.numpy(), terms)
-    parameters = dict(theirs.named_parameters())
-    for key, parameter in ours.named_parameters():
-        assert_close(parameter.grad, parameters.pop(key).grad.numpy(), terms)
-    assert not parameters
-    count(layers_beside_PyTorch=1)
+    for seed in range(times(quick=1, full=10)):
+        ours = getattr(nn, name)(*arguments, **options).to(dtype).train(training)
+        theirs = getattr(torch.nn, name)(*arguments, **options).train(training)
+        theirs = theirs.to(torch.float64 if dtype == np.float64 else torch.float32)
+        rng = np.random.default_rng(seed)
+        state = {
+            key: rng.uniform(0.5, 1.5, value.shape).astype(dtype) if value.ndim else value.numpy()
+            for key, value in theirs.state_dict().items()
+        }
+        ours.load_state_dict(state)
+        theirs.load_state_dict({key: torch.tensor(value) for key, value in state.items()})
+        x = rng.standard_normal(shape).astype(dtype)
+        one, other = mc.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+        y, wanted = ours(one), theirs(other)
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        y.backward(dy)
+        wanted.backward(torch.tensor(dy))
+        terms = max(x.size, y.size)
+        assert_close(y.data, wanted.detach().numpy(), terms)
+        assert_close(one.grad, other.grad.numpy(), terms)
+        parameters = dict(theirs.named_parameters())
+        for key, parameter in ours.named_parameters():
+            assert_close(parameter.grad, parameters.pop(key).grad.numpy(), terms)
+        assert not parameters
+        count(draws_beside_PyTorch=1)
 
 
 def strange(dtype):
@@ -527,7 +531,7 @@ def test_at_the_edge_an_operation_is_pytorchs_but_for_reasons_that_are_written_d
 
     ours, theirs = (outcome(OPERATIONS[name][of], x, dy, of) for of in (False, True))
     assert (ours is None) == (theirs is None or (name, kind) in REFUSED)
-    count(refused=int(ours is None))
+    count(inputs_refused=int(ours is None))
     # What a result adds up is as large as this; a gradient, as dy.
     usual = {"value": min(1, np.abs(x[np.isfinite(x)]).max(initial=0)), "gradient": 1}
     for what in ours or ():
