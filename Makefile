@@ -26,7 +26,8 @@ test-oldest: .venv/test
 	build/oldest/bin/python -m pip install --quiet --constraint build/oldest/constraints.txt --editable ".[test,data]"
 	build/oldest/bin/python -m pytest -m "not slow and not training"
 
-torture: .venv/test
+# With PyTorch, which numbers are compared with.
+torture: .venv/test .venv/bench
 	.venv/bin/python -m pytest tests/reliability --torture
 
 sanitize: .venv/test

@@ -3,42 +3,134 @@
 import ctypes
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from minicnn.kernels import reference
 from minicnn.kernels.cpu import conv
 
+from tests.reliability import strain
 from tests.reliability.guarded import Watch
-from tests.reliability.lives import ROOT, cores
+from tests.reliability.lives import ROOT, crew
 
 PROMISE = "kernels cannot corrupt memory"
 MINUTES = 12
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pages are protected as POSIX does")
 
-# Calls in one process.
-PART = 2500
+WHAT = [*conv.ALGORITHMS, "others"]
+of_each = pytest.mark.parametrize("what", WHAT)
+
+# Calls in one process: to start it takes as long as 1,000 of them.
+PART = 10_000
+APART = 1_000_000  # seeds of two processes
 
 
-@pytest.mark.parametrize("what", [*conv.ALGORITHMS, "others"])
-def test_between_guards_every_kernel_gives_what_the_reference_gives(what, times, count):
-    wanted = times(quick=150, full=30_000)
-    parts = [min(PART, wanted - start) for start in range(0, wanted, PART)]
+@pytest.fixture
+def strained(tmp_path, times):
+    """Return a function that strains kernels in a process, and says what it has done."""
 
-    def strained(seed):
-        module = ["-m", "tests.reliability.strain", what, str(parts[seed]), str(seed)]
-        run = subprocess.run([sys.executable, *module], cwd=ROOT, capture_output=True, text=True)
-        # A negative code is the signal of the processor's refusal.
-        assert run.returncode == 0, f"seed {seed} ended with {run.returncode}:\n{run.stderr}"
-        return map(int, run.stdout.split())
+    def strained(what, seed, calls, *more):
+        log = tmp_path / f"{what}-{seed}"
+        command = [sys.executable, "-m", "tests.reliability.strain", what, str(seed)]
+        command += ["--calls", str(calls), *more]
+        run = subprocess.run(
+            [*command, "--log", str(log)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=times(quick=100, full=60 * MINUTES),
+        )
+        # A negative code is the signal of the processor's refusal, or of a call without an end.
+        assert run.returncode == 0, (
+            f"{run.stderr}\nended with {run.returncode} at {log.read_text().strip()}\n"
+            f"to do it again: {shlex.join(command)}"
+        )
+        reached, arrays = map(int, run.stdout.split())
+        return reached, arrays
 
-    with ThreadPoolExecutor(cores()) as pool:
-        for cases, arrays in pool.map(strained, range(len(parts))):
-            count(calls=cases, arrays_between_guards=arrays)
+    return strained
+
+
+@of_each
+def test_between_guards_every_kernel_gives_what_the_reference_gives(what, strained, times, count):
+    # Elsewhere than in CI hypothesis keeps looking for new cases.
+    seed = 0 if os.environ.get("CI") else random.SystemRandom().randrange(APART)
+    reached, arrays = strained(what, seed, times(quick=150, full=1500), "--by-hypothesis")
+    count(arrays_between_guards=arrays, **{f"calls_of_{what}": reached})
+
+
+@pytest.mark.torture
+@of_each
+def test_and_so_it_does_a_hundred_thousand_times(what, strained, count):
+    with crew() as pool:
+        parts = pool.map(lambda part: strained(what, APART * part, PART), range(1, 11))
+        for reached, arrays in parts:
+            count(arrays_between_guards=arrays, **{f"calls_of_{what}": reached})
+
+
+def test_every_kernel_is_among_them():
+    drawn = {*strain.CONVOLUTIONS, *strain.FAMILY}
+    # Filters that are prepared are no kernel of their own, but a way of conv2d.
+    assert drawn - {"prepared"} == set(reference.__all__)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Let this process do what one of its own does to strain kernels."""
+    monkeypatch.setattr("minicnn.kernels.threads._count", 1)
+    monkeypatch.setattr(signal, "alarm", lambda seconds: None)  # it is the test's own
+    monkeypatch.setattr(conv, "ALGORITHMS", dict(conv.ALGORITHMS))
+
+
+@of_each
+def test_one_number_at_the_border_that_is_off_by_a_thousandth_is_found(what, here, monkeypatch):
+    right, spoiled = strain.done, []
+
+    def off(call):
+        results = right(call)
+        for array in results:
+            if array.dtype.kind == "f" and array.any():
+                array[(-1,) * array.ndim] += 1e-3 * np.sqrt(np.mean(np.square(array)))
+                spoiled.append(call.name)
+                break
+        return results
+
+    monkeypatch.setattr(strain, "done", off)
+    strained = strain.Strain(what)
+    for seed in range(100):
+        before, found = len(spoiled), False
+        try:
+            strained.case(random.Random(seed))
+        except AssertionError:
+            found = True
+        assert found == (len(spoiled) > before), f"the case of seed {seed}"
+    assert len(spoiled) > 90
+
+
+def test_a_call_without_an_end_is_ended_and_named(tmp_path):
+    script = """
+import ctypes, sys
+from tests.reliability import strain
+strain.PATIENCE = 1
+strain.done = lambda call: ctypes.PyDLL(None).pause()  # as a kernel does, it keeps the interpreter
+strain.main()
+"""
+    log = tmp_path / "log"
+    run = subprocess.run(
+        [sys.executable, "-c", script, "others", "3", "--log", str(log)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == -signal.SIGALRM
+    assert "in case" in run.stderr
+    assert log.read_text().startswith("seed 3: ")
 
 
 @pytest.mark.parametrize("number", [-1, 5])
@@ -70,6 +162,8 @@ from tests.reliability.guarded import Watch
 array = Watch(random.Random({seed})).empty((8,), np.float32)
 print(ctypes.c_float.from_address(array.ctypes.data + 4 * {number}).value)
 """
-    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert run.returncode in (-signal.SIGSEGV, -signal.SIGBUS), run.stderr
     assert run.stdout == ""
