@@ -13,7 +13,7 @@ import pytest
 from minicnn.kernels import reference
 from minicnn.kernels.cpu import conv
 
-from tests.reliability import strain
+from tests.reliability import calls, strain
 from tests.reliability.guarded import Watch
 from tests.reliability.lives import ROOT, crew
 
@@ -74,7 +74,7 @@ def test_and_so_it_does_a_hundred_thousand_times(what, strained, count):
 
 
 def test_every_kernel_is_among_them():
-    drawn = {*strain.CONVOLUTIONS, *strain.FAMILY}
+    drawn = {*calls.CONVOLUTIONS, *calls.FAMILY}
     # Filters that are prepared are no kernel of their own, but a way of conv2d.
     assert drawn - {"prepared"} == set(reference.__all__)
 
