@@ -10,6 +10,7 @@ from minicnn import kernels
 from tests.kernels.cases import assert_close
 
 conv = importlib.import_module("minicnn.kernels.cuda.conv")
+channels = importlib.import_module("minicnn.kernels.cuda.channels")
 
 
 @pytest.fixture
@@ -81,7 +82,10 @@ def test_images_at_a_time_are_a_divisor_of_their_number():
     assert conv.largest_divisor(0, 10) == 1
 
 
-@pytest.mark.parametrize("shape", [(3, 70, 40, 30), (9000, 2), (2, 1, 5000), (4, 40, 3)])
+PIECES = [(3, 70, 40, 30), (9000, 2), (2, 1, 5000), (4, 40, 3), (21, 2, 20, 21), (200, 1, 3, 500)]
+
+
+@pytest.mark.parametrize("shape", PIECES)
 def test_statistics_of_channels_in_pieces(emulate, rng, shape):
     emulate("shuffled")
     x, dy = (rng.standard_normal(shape) + 1000 for _ in range(2))
@@ -93,7 +97,28 @@ def test_statistics_of_channels_in_pieces(emulate, rng, shape):
     assert_same("batch_norm_inference_grad", dy, x, w, mean, variance, 1e-5, terms=terms)
 
 
-def test_a_variance_survives_a_mean_that_is_a_million_times_larger(emulate, rng):
+def test_many_pieces_are_added_as_few_are(emulate, rng, monkeypatch):
+    emulate("reverse")
+    dy = rng.standard_normal((40, 3, 9, 20)).astype(np.float32)
+    for fewest in (1, 10, 100, 7200):
+        monkeypatch.setattr(channels, "FEWEST", fewest)
+        assert_same("conv2d_bias_grad", dy, terms=dy.size)
+        _, mean, variance = kernels.cuda.batch_norm(dy, *np.ones((2, 3), np.float32), 1e-5)
+        assert np.allclose(mean, dy.mean((0, 2, 3)), atol=1e-6)
+        assert np.allclose(variance, dy.var((0, 2, 3)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("outlier", [0, 3, 799])
+def test_a_variance_survives_an_outlier_that_comes_first(emulate, rng, outlier):
+    emulate()
+    x = rng.standard_normal((100, 1, 8)).astype(np.float32)
+    x.reshape(-1)[outlier] = 1e5
+    _, mean, variance = kernels.cuda.batch_norm(x, *np.ones((2, 1), np.float32), 1e-5)
+    assert np.allclose(mean, x.mean(dtype=np.float64), rtol=1e-6)
+    assert np.allclose(variance, x.var(dtype=np.float64), rtol=1e-5)
+
+
+def test_a_variance_survives_a_mean_a_mean_that_is_a_million_times_larger(emulate, rng):
     emulate()
     noise = rng.standard_normal((200, 2, 11))
     ones = np.ones(2)
