@@ -12,7 +12,7 @@ __device__ __forceinline__ Real sum_of_piece(const Real* x, const Channels& chan
 extern "C" __global__ void piece_sums(const Real* __restrict__ x, Real* __restrict__ sums,
                                       Channels channels) {
   __shared__ Real shared[WARP];
-  Real sum = lies_in_vectors(channels, x, x) ? sum_of_piece<VECTOR>(x, channels)
+  Real sum = lies_in_vectors(channels, x) ? sum_of_piece<VECTOR>(x, channels)
                                              : sum_of_piece<1>(x, channels);
   sum = block_sum(sum, shared);
   if (threadIdx.x == 0) sums[blockIdx.y * channels.count + blockIdx.x] = sum;

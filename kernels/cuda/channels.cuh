@@ -59,9 +59,9 @@ template <int COUNT> struct Piece {
 };
 
 // Whether the values of a channel of these arrays can be read and written in vectors.
-__device__ __forceinline__ bool lies_in_vectors(const Channels& channels, const Real* x,
-                                                const Real* y) {
-  return channels.inner % VECTOR == 0 && is_aligned<VECTOR>(x) && is_aligned<VECTOR>(y);
+template <class... Arrays>
+__device__ __forceinline__ bool lies_in_vectors(const Channels& channels, Arrays... arrays) {
+  return channels.inner % VECTOR == 0 && are_aligned<VECTOR>(arrays...);
 }
 
 __device__ __forceinline__ Index channel_of(Index place, const Channels& channels) {

@@ -5,6 +5,7 @@
 // A column is a window, and its rows are the taps of the window; for the gradient of the filters a
 // column is a tap, and its rows are the windows.
 #include "tensor_core.cuh"
+#include "vector.cuh"
 
 constexpr int THREADS = 128, WARPS = THREADS / WARP;
 // So many find room on a multiprocessor at once, in the registers that the narrow types leave.
@@ -13,7 +14,6 @@ constexpr int ROWS = 64, COLUMNS = 128;         // of the results of a block,
 constexpr int DEPTH = 64 / sizeof(Real);        // which sums up so many products at a time;
 constexpr int STAGES = 3;                       // the tiles of so many steps are on their way
 constexpr int SUMS = ROWS * COLUMNS / THREADS;  // of a thread
-constexpr int VECTOR = 16 / sizeof(Real);       // so many numbers are copied at once, or one
 constexpr int NOWHERE = -(1 << 30);             // the row of a sample that no image has
 // A thread has a column of its own, and a term of its own in some rows.
 static_assert(COLUMNS == THREADS && THREADS % DEPTH == 0 && ROWS * DEPTH % THREADS == 0);
@@ -113,18 +113,14 @@ __device__ __forceinline__ void fetch(Real* to, const Real* x, const Offset& win
   copy_async<1>(to, x + (window.index + tap.index), is_inside);
 }
 
-// Two numbers that lie side by side, at a multiple of their size.
-struct __align__(2 * sizeof(Real)) Pair {
-  Real first, second;
-};
-
 // Writes two numbers to their places in a row, of which those below 0 are nowhere.
-__device__ __forceinline__ void store(Real* row, Index first, Index second, const Pair& found) {
-  if (second == first + 1 && (UInt64)(row + first) % sizeof(Pair) == 0) {
-    *reinterpret_cast<Pair*>(row + first) = found;
+__device__ __forceinline__ void write_two(Real* row, Index first, Index second,
+                                          const Numbers<2>& found) {
+  if (second == first + 1 && are_aligned<2>(row + first)) {
+    write(row, Places<2>{first}, found);
   } else {
-    if (first >= 0) row[first] = found.first;
-    if (second >= 0) row[second] = found.second;
+    if (first >= 0) row[first] = found.at[0];
+    if (second >= 0) row[second] = found.at[1];
   }
 }
 
@@ -136,7 +132,7 @@ __device__ __forceinline__ bool lies_in_vectors(const Real* from, const Layout& 
   const bool is_dense = matrix.sample == 1 && matrix.line == grid.columns;
   const bool has_whole_planes = matrix.plane == plane || (plane | matrix.plane) % VECTOR == 0;
   return is_dense && has_whole_planes && (matrix.row | count) % VECTOR == 0 &&
-         (UInt64)from % (VECTOR * sizeof(Real)) == 0;
+         are_aligned<VECTOR>(from);
 }
 
 // Begins to fetch the factors of a step from a matrix, COUNT of a row at once, where they lie side
@@ -165,16 +161,13 @@ struct Strict {
 #pragma unroll
     for (int k = 0; k < DEPTH; k++) {
       Real left[8];
-      Pair right[4];
+      Numbers<2> right[4];
 #pragma unroll
       for (int i = 0; i < 8; i++) left[i] = a[row(i)][k];
 #pragma unroll
-      for (int i = 0; i < 4; i++) right[i] = *reinterpret_cast<const Pair*>(&b[k][column(2 * i)]);
+      for (int i = 0; i < 4; i++) right[i] = read(b[k], Places<2>{column(2 * i)});
 #pragma unroll
-      for (int i = 0; i < SUMS; i += 2) {
-        sum[i] += left[i / 8] * right[i % 8 / 2].first;
-        sum[i + 1] += left[i / 8] * right[i % 8 / 2].second;
-      }
+      for (int i = 0; i < SUMS; i++) sum[i] += left[i / 8] * right[i % 8 / 2].at[i % 2];
     }
   }
 };
@@ -319,9 +312,10 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
       if (HAS_TAPS_FOR_COLUMNS) {
         const Offset window = of_window(term, own < terms_left, channel, p);
 #pragma unroll
-        for (int column = 0; column < COLUMNS; column += THREADS / DEPTH)
-          fetch(&b_tile[own][column + thread / DEPTH], x, window,
-                taps[column + thread / DEPTH], p);
+        for (int i = 0; i < COLUMNS; i += THREADS / DEPTH) {
+          const int column = i + thread / DEPTH;
+          fetch(&b_tile[own][column], x, window, taps[column], p);
+        }
       } else {
 #pragma unroll
         for (int k = 0; k < DEPTH; k += WARPS) {
@@ -363,9 +357,9 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
       if (y >= p.rows) continue;
 #pragma unroll
       for (int j = 0; j < Factors::OWN_COLUMNS; j += 2) {
-        const Pair found = {finished(sum[Factors::place(i, j)], y),
-                            finished(sum[Factors::place(i, j + 1)], y)};
-        store(results + y * p.c.row, own_places[j], own_places[j + 1], found);
+        const Numbers<2> found = {finished(sum[Factors::place(i, j)], y),
+                                  finished(sum[Factors::place(i, j + 1)], y)};
+        write_two(results + y * p.c.row, own_places[j], own_places[j + 1], found);
       }
     }
   }

@@ -56,7 +56,7 @@ __device__ __forceinline__ Moments moments_of_piece(const Real* x, const Channel
 extern "C" __global__ void piece_moments(const Real* __restrict__ x, Real* __restrict__ means,
                                          Real* __restrict__ squares, Channels channels) {
   __shared__ Moments shared[WARP];
-  Moments m = lies_in_vectors(channels, x, x) ? moments_of_piece<VECTOR>(x, channels)
+  Moments m = lies_in_vectors(channels, x) ? moments_of_piece<VECTOR>(x, channels)
                                               : moments_of_piece<1>(x, channels);
   m = join_warp(m);
   if (lane() == 0) shared[threadIdx.x / WARP] = m;
@@ -181,7 +181,7 @@ extern "C" __global__ void normalise_grad(const Real* __restrict__ dy, const Rea
   const Real scale = w[c] / deviation;
   const Real constant = dw ? db[c] / number : 0, linear = dw ? dw[c] / deviation / number : 0;
   const Real* values = dw ? x : nullptr;
-  if (lies_in_vectors(channels, dy, dx) && is_aligned<VECTOR>(x))
+  if (lies_in_vectors(channels, dy, x, dx))
     spread_piece<VECTOR>(dy, values, mean[c], constant, linear, scale, dx, channels);
   else
     spread_piece<1>(dy, values, mean[c], constant, linear, scale, dx, channels);

@@ -24,7 +24,8 @@ __device__ __forceinline__ void write(Real* array, Places<COUNT> places,
   *reinterpret_cast<Numbers<COUNT>*>(array + places.first) = numbers;
 }
 
-// Whether COUNT numbers from here on can be read or written at once.
-template <int COUNT> __device__ __forceinline__ bool is_aligned(const Real* from) {
-  return (UInt64)from % sizeof(Numbers<COUNT>) == 0;
+// Whether COUNT numbers from each of these on can be read or written at once.
+template <int COUNT, class... Pointers>
+__device__ __forceinline__ bool are_aligned(Pointers... from) {
+  return ((UInt64)from | ...) % sizeof(Numbers<COUNT>) == 0;
 }

@@ -10,7 +10,7 @@ from minicnn.kernels.cuda import conv_direct
 from minicnn.kernels.cuda.source import FOLDER
 
 from minicnn import kernels
-from tests.emulator.test_shapes import SHAPES
+from tests.emulator.test_shapes import SHAPES, misaligned
 
 # The kernels that multiply, and the relative error that factors of so few bits lead to.
 LANES = {
@@ -76,15 +76,6 @@ def test_the_launcher_has_the_numbers_of_the_source():
     found = [int(re.search(rf"\b{name} = (\d+)", text)[1]) for name in names]
     assert found == [getattr(conv_direct, name) for name in names]
     assert int(re.search(r"\bDEPTH = (\d+) / sizeof", text)[1]) == 4 * conv_direct.DEPTH
-
-
-def misaligned(array):
-    """Return a copy that begins one element behind a multiple of 16 bytes, as a part of another."""
-    memory = np.empty(array.size + 32 // array.itemsize, array.dtype)
-    first = -memory.ctypes.data % 16 // array.itemsize + 1
-    view = memory[first : first + array.size].reshape(array.shape)
-    view[...] = array
-    return view
 
 
 @every_lane
