@@ -17,7 +17,7 @@ constexpr int SUMS = ROWS * COLUMNS / THREADS;  // of a thread
 constexpr int NOWHERE = -(1 << 30);             // the row of a sample that no image has
 // A thread has a column of its own, and a term of its own in some rows.
 static_assert(COLUMNS == THREADS && THREADS % DEPTH == 0 && ROWS * DEPTH % THREADS == 0);
-static_assert(DEPTH % WARPS == 0 && DEPTH % VECTOR == 0);
+static_assert(DEPTH % WARPS == 0 && DEPTH % VECTOR == 0 && WARP % DEPTH == 0);
 
 // Tap t of window i has the sample i * stride + t * dilation - before.
 struct Axis {
@@ -330,10 +330,11 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
     Real sum[SUMS] = {};
     for (Index step = 1 - STAGES; step < steps; step++) {
       const Index next = step + STAGES - 1;
-      if (thread < DEPTH && next < steps) {
-        factors[next % 2 * DEPTH + thread] = element(term, p.a);
+      // Warps take turns, so that none keeps its scheduler from the others' work.
+      if (thread / WARP == next % WARPS && lane() < DEPTH && next < steps) {
+        factors[next % 2 * DEPTH + own] = element(term, p.a);
         if (!HAS_TAPS_FOR_COLUMNS)
-          taps[next % 2 * DEPTH + thread] = of_tap(term, first + next * DEPTH + thread < stop, p);
+          taps[next % 2 * DEPTH + own] = of_tap(term, first + next * DEPTH + own < stop, p);
       }
       wait_for_copies<STAGES - 2>();
       __syncthreads();  // this step is there, and nobody reads what the next one is put over

@@ -20,10 +20,10 @@ TERMS = 512  # of a part, at least
 MOST_MEMBERS = 65535  # along a grid's second axis
 # What the choice of an algorithm counts with: of an H200, and not measured. What bounds the kernels
 # is how many instructions are issued: for a step each of a block's four warps has so many, counted
-# in the machine code for sm_90a, and goes to a scheduler of its own. Schedulers issue one in a
-# cycle, at 1.755 GHz on 132 multiprocessors; expected is that they have one in three of four. In
-# float64 the bound is a multiplication every other cycle.
-INSTRUCTIONS = {"float32": 1376, "tf32": 451, "bfloat16": 362}
+# in the machine code of `convolve` for sm_90a, and goes to a scheduler of its own. Schedulers issue
+# one in a cycle, at 1.755 GHz on 132 multiprocessors; expected is that they have one in three of
+# four. In float64 the bound is a multiplication every other cycle.
+INSTRUCTIONS = {"float32": 1357, "tf32": 430, "bfloat16": 341}
 STEPS = 0.75 * 132 * 1.755e9  # of one instruction, in a second
 FLOPS = {"float64": 20e12} | {
     name: 2 * ROWS * COLUMNS * DEPTH * STEPS / count for name, count in INSTRUCTIONS.items()
