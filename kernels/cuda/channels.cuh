@@ -21,8 +21,8 @@ __device__ __forceinline__ Index piece_begin(Index piece, const Channels& channe
   return min(piece * vectors * VECTOR, values_per_channel(channels));
 }
 
-// The way of a thread through this block's piece of its channel, COUNT values at a time. From one to
-// the next it only adds: to divide would take longer than to fetch.
+// The way of a thread through this block's piece of its channel, COUNT values at a time. From one
+// to the next it only adds: to divide would take longer than to fetch.
 template <int COUNT> struct Way {
   Index i, row_size, column, place, columns_on, places_on, to_next_row;
 

@@ -185,8 +185,8 @@ struct Warps {
   }
 };
 
-// The factors of a lane. Which terms are its own is free, as long as they are for both factors: with
-// every fourth, all lanes read from different banks.
+// The factors of a lane. Which terms are its own is free, as long as both factors have the same: of
+// every fourth all lanes read from different banks.
 struct OwnFactors {
   Real left[4][4], right[8][4];
 
@@ -294,7 +294,7 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
         windows[i] = of_window(nth(column, columns), column < p.columns, channel, p);
       }
     }
-    // Of the next step, which a thread has while others still multiply.
+    // The thread's own term of the next step, and how far on it is from step to step.
     Place term = {}, term_step = {};
     if (steps > 0) term = nth(first + own, terms), term_step = nth(DEPTH, terms);
     const bool in_vectors = first % VECTOR == 0 && lies_in_vectors(left, p.a, terms, stop - first);
