@@ -5,9 +5,12 @@ import math
 from .launch import BLOCK, Launcher, contiguous, empty
 
 _launch = Launcher("channels.cu")
-# Blocks that keep a large GPU busy: where there are fewer channels, each is cut into pieces.
-BLOCKS = 1024
-FEWEST = 4 * BLOCK  # values in a piece
+# Where there are fewer channels, each is cut into pieces: so many that eight find room on each
+# multiprocessor of a large GPU, and what is left for a last round is a small part.
+BLOCKS = 2112
+FEWEST = 8 * BLOCK  # values in a piece
+WARP = 32
+MANY = 4 * WARP  # pieces that a warp adds up, and not a thread
 
 
 def channels_of(shape):
@@ -40,6 +43,7 @@ def sums(x):
 
 def add_pieces(pieces, channels):
     """Return the sums (c,) of what was found of each piece."""
-    total = empty(pieces, (channels["count"],))
-    _launch("add_pieces", pieces, total, channels, threads=channels["count"])
+    total, lanes = empty(pieces, (channels["count"],)), WARP if channels["pieces"] >= MANY else 1
+    arguments = pieces, total, lanes, channels
+    _launch("add_pieces", *arguments, threads=channels["count"] * lanes)
     return total

@@ -14,12 +14,20 @@ from .launch import Launcher, contiguous, empty
 
 _launch = Launcher("conv_direct.cu")
 THREADS, ROWS, COLUMNS = 128, 64, 128  # as in conv_direct.cu
-BLOCKS = 264  # two for each multiprocessor of a large GPU
+DEPTH = 16  # terms of a step, in float32
+BLOCKS = 396  # three for each multiprocessor of a large GPU
 TERMS = 512  # of a part, at least
 MOST_MEMBERS = 65535  # along a grid's second axis
-# What the choice of an algorithm counts with: of an H200, expected and not measured here. Of the
-# 47 * 10^12 float32 operations that cuBLAS does in a second 70 %; of those of tensor cores 35 %.
-FLOPS = {"float32": 33e12, "tf32": 146e12, "bfloat16": 270e12, "float64": 20e12}
+# What the choice of an algorithm counts with: of an H200, and not measured. What bounds the kernels
+# is how many instructions are issued: for a step each of a block's four warps has so many, counted
+# in the machine code of `convolve` for sm_90a, and goes to a scheduler of its own. Schedulers issue
+# one in a cycle, at 1.755 GHz on 132 multiprocessors; expected is that they have one in three of
+# four. In float64 the bound is a multiplication every other cycle.
+INSTRUCTIONS = {"float32": 1357, "tf32": 430, "bfloat16": 341}
+STEPS = 0.75 * 132 * 1.755e9  # of one instruction, in a second
+FLOPS = {"float64": 20e12} | {
+    name: 2 * ROWS * COLUMNS * DEPTH * STEPS / count for name, count in INSTRUCTIONS.items()
+}
 FACTORS = {"float32": "strict", "tf32": "tf32", "bfloat16": "bfloat16"}
 
 
@@ -108,7 +116,9 @@ def correlate(dy, x, layer, dw=None, spoilt=None):
     tiles = layer.groups * -(-outputs // ROWS) * -(-layer.depth // COLUMNS)
     # Sums over windows are cut into parts where that makes more blocks; what is made again is rare.
     parts = max(min(-(-BLOCKS // max(tiles, 1)), inner // TERMS), 1) if dw is None else 1
-    terms = -(-inner // parts)
+    # Each begins with a step of its own, so that vectors stay whole.
+    terms = -(-inner // (parts * DEPTH)) * DEPTH
+    parts = max(-(-inner // max(terms, 1)), 1)
     found = empty(x, (parts, layer.o * layer.depth)) if dw is None else dw
     product = dict(
         rows=outputs, columns=layer.depth, inner=inner, terms=terms, parts=parts,

@@ -1,15 +1,27 @@
 // Dropout and noise: the random numbers are made where they are used, and not kept.
 #include "philox.cuh"
+#include "vector.cuh"
 
 // Element i takes word i % 4 of counter i / 4; below the threshold it is dropped.
 extern "C" __global__ void dropout(const Real* __restrict__ x, Real* __restrict__ y, Index count,
                                    unsigned threshold, Real scale, UInt64 key,
                                    const UInt64* __restrict__ changing) {
+  const bool in_vectors = are_aligned<VECTOR>(x, y);
   FOR_EACH(counter, (count + 3) / 4) {
     const Words words = philox(counter, current(key, changing));
-    for (int j = 0; j < 4; j++) {
-      const Index i = 4 * counter + j;
-      if (i < count) y[i] = x[i] * (words.word[j] >> (32 - UNIFORM_BITS) < threshold ? 0 : scale);
+    Real factors[4];
+    for (int j = 0; j < 4; j++)
+      factors[j] = words.word[j] >> (32 - UNIFORM_BITS) < threshold ? 0 : scale;
+    const Index first = 4 * counter;
+    if (in_vectors && first + 4 <= count) {
+      for (int j = 0; j < 4; j += VECTOR) {
+        const Places<VECTOR> places = {first + j};
+        auto values = read(x, places);
+        for (int k = 0; k < VECTOR; k++) values.at[k] *= factors[j + k];
+        write(y, places, values);
+      }
+    } else {
+      for (int j = 0; j < 4 && first + j < count; j++) y[first + j] = x[first + j] * factors[j];
     }
   }
 }

@@ -6,14 +6,6 @@ struct Moments {
   Real count, mean, squares;
 };
 
-// Welford's step: no cancellation, as in the difference of mean square and squared mean.
-__device__ __forceinline__ void take(Moments& m, Real x) {
-  m.count += 1;
-  const Real before = x - m.mean;
-  m.mean += before / m.count;
-  m.squares += before * (x - m.mean);
-}
-
 // Chan, Golub and LeVeque's union of two sets of values.
 __device__ __forceinline__ Moments join(const Moments& a, const Moments& b) {
   const Real count = a.count + b.count;
@@ -35,11 +27,37 @@ __device__ __forceinline__ Moments join_warp(Moments m) {
   return m;
 }
 
+constexpr int FEW = 8;
+
+// A few values at a time are taken by their differences to the first of them, whose squares are not
+// much larger than those of the differences to the mean: no cancellation, as in the difference of
+// mean square and squared mean, and only one division for each few.
+template <int COUNT>
+__device__ __forceinline__ Moments moments_of_piece(const Real* x, const Channels& channels) {
+  Moments m = {0, 0, 0};
+  const Piece<COUNT> piece = {channels};
+  for (Way<COUNT> way = piece.begin(); way != piece.end();) {
+    const Real first = x[(*way).first];
+    Real count = 0, sum = 0, squares = 0;
+#pragma unroll
+    for (int i = 0; i < FEW / COUNT && way != piece.end(); i++, ++way) {
+      count += COUNT;
+      for (Real value : read(x, *way).at) {
+        sum += value - first;
+        squares += (value - first) * (value - first);
+      }
+    }
+    const Real mean = sum / count;
+    m = join(m, {count, first + mean, squares - sum * mean});
+  }
+  return m;
+}
+
 extern "C" __global__ void piece_moments(const Real* __restrict__ x, Real* __restrict__ means,
                                          Real* __restrict__ squares, Channels channels) {
   __shared__ Moments shared[WARP];
-  Moments m = {0, 0, 0};
-  FOR_EACH_IN_PIECE(place, channels) take(m, x[place]);
+  Moments m = lies_in_vectors(channels, x) ? moments_of_piece<VECTOR>(x, channels)
+                                              : moments_of_piece<1>(x, channels);
   m = join_warp(m);
   if (lane() == 0) shared[threadIdx.x / WARP] = m;
   __syncthreads();
@@ -55,29 +73,64 @@ extern "C" __global__ void piece_moments(const Real* __restrict__ x, Real* __res
   }
 }
 
+// A warp for each channel.
 extern "C" __global__ void join_pieces(const Real* __restrict__ means,
                                        const Real* __restrict__ squares, Real* __restrict__ mean,
                                        Real* __restrict__ variance, Channels channels) {
-  FOR_EACH(channel, channels.count) {
+  FOR_EACH(i, channels.count * WARP) {
+    const Index channel = i / WARP;
     Moments all = {0, 0, 0};
-    for (int piece = 0; piece < channels.pieces; piece++) {
+    for (int piece = lane(); piece < channels.pieces; piece += WARP) {
       const Real count = piece_begin(piece + 1, channels) - piece_begin(piece, channels);
-      const Index i = piece * channels.count + channel;
-      all = join(all, {count, means[i], squares[i]});
+      const Index place = piece * channels.count + channel;
+      all = join(all, {count, means[place], squares[place]});
     }
-    mean[channel] = all.mean;
-    variance[channel] = all.squares / all.count;
+    all = join_warp(all);
+    if (lane() == 0) {
+      mean[channel] = all.mean;
+      variance[channel] = all.squares / all.count;
+    }
+  }
+}
+
+template <int COUNT>
+__device__ __forceinline__ void normalise_piece(const Real* x, Real center, Real scale, Real shift,
+                                                Real* y, const Channels& channels) {
+  for (const auto places : Piece<COUNT>{channels}) {
+    auto values = read(x, places);
+    for (Real& value : values.at) value = (value - center) * scale + shift;
+    write(y, places, values);
   }
 }
 
 extern "C" __global__ void normalise(const Real* __restrict__ x, const Real* __restrict__ w,
                                      const Real* __restrict__ b, const Real* __restrict__ mean,
                                      const Real* __restrict__ variance, Real eps,
-                                     Real* __restrict__ y, Index count, Channels channels) {
-  FOR_EACH(i, count) {
-    const Index c = channel_of(i, channels);
-    y[i] = (x[i] - mean[c]) * (w[c] / sqrt(variance[c] + eps)) + b[c];
+                                     Real* __restrict__ y, Channels channels) {
+  const Index c = blockIdx.x;
+  const Real scale = w[c] / sqrt(variance[c] + eps);
+  if (lies_in_vectors(channels, x, y))
+    normalise_piece<VECTOR>(x, mean[c], scale, b[c], y, channels);
+  else
+    normalise_piece<1>(x, mean[c], scale, b[c], y, channels);
+}
+
+struct Sums {
+  Real weight, bias;
+};
+
+template <int COUNT>
+__device__ __forceinline__ Sums sums_of_piece(const Real* dy, const Real* x, Real center,
+                                              Real scale, const Channels& channels) {
+  Sums sums = {0, 0};
+  for (const auto places : Piece<COUNT>{channels}) {
+    const auto slopes = read(dy, places), values = read(x, places);
+    for (int i = 0; i < COUNT; i++) {
+      sums.weight += slopes.at[i] * ((values.at[i] - center) * scale);
+      sums.bias += slopes.at[i];
+    }
   }
+  return sums;
 }
 
 // Of each piece the sums that are the gradients of w and b.
@@ -87,18 +140,32 @@ extern "C" __global__ void piece_gradients(const Real* __restrict__ dy, const Re
                                            Real* __restrict__ dw, Real* __restrict__ db,
                                            Channels channels) {
   __shared__ Real shared[WARP];
-  const Real center = mean[blockIdx.x], deviation = sqrt(variance[blockIdx.x] + eps);
-  Real weight_sum = 0, bias_sum = 0;
-  FOR_EACH_IN_PIECE(place, channels) {
-    weight_sum += dy[place] * ((x[place] - center) / deviation);
-    bias_sum += dy[place];
-  }
-  weight_sum = block_sum(weight_sum, shared);
-  bias_sum = block_sum(bias_sum, shared);
+  const Index c = blockIdx.x, i = blockIdx.y * channels.count + c;
+  const Real scale = 1 / sqrt(variance[c] + eps);
+  const Sums sums = lies_in_vectors(channels, dy, x)
+                        ? sums_of_piece<VECTOR>(dy, x, mean[c], scale, channels)
+                        : sums_of_piece<1>(dy, x, mean[c], scale, channels);
+  const Real weight_sum = block_sum(sums.weight, shared), bias_sum = block_sum(sums.bias, shared);
   if (threadIdx.x == 0) {
-    const Index i = blockIdx.y * channels.count + blockIdx.x;
     dw[i] = weight_sum;
     db[i] = bias_sum;
+  }
+}
+
+// The gradient of a value is `scale` times what is left of its slope: all of it where x is null.
+template <int COUNT>
+__device__ __forceinline__ void spread_piece(const Real* dy, const Real* x, Real center,
+                                             Real constant, Real linear, Real scale, Real* dx,
+                                             const Channels& channels) {
+  for (const auto places : Piece<COUNT>{channels}) {
+    auto slopes = read(dy, places);
+    if (x) {
+      const auto values = read(x, places);
+      for (int i = 0; i < COUNT; i++)
+        slopes.at[i] -= constant + (values.at[i] - center) * linear;
+    }
+    for (Real& slope : slopes.at) slope *= scale;
+    write(dx, places, slopes);
   }
 }
 
@@ -108,15 +175,16 @@ extern "C" __global__ void normalise_grad(const Real* __restrict__ dy, const Rea
                                           const Real* __restrict__ mean,
                                           const Real* __restrict__ variance, Real eps,
                                           const Real* __restrict__ dw, const Real* __restrict__ db,
-                                          Real* __restrict__ dx, Index count, Channels channels) {
-  const Real number = values_per_channel(channels);
-  FOR_EACH(i, count) {
-    const Index c = channel_of(i, channels);
-    const Real deviation = sqrt(variance[c] + eps);
-    Real slope = dy[i];
-    if (dw) slope -= (db[c] + (x[i] - mean[c]) / deviation * dw[c]) / number;
-    dx[i] = slope * (w[c] / deviation);
-  }
+                                          Real* __restrict__ dx, Channels channels) {
+  const Index c = blockIdx.x;
+  const Real number = values_per_channel(channels), deviation = sqrt(variance[c] + eps);
+  const Real scale = w[c] / deviation;
+  const Real constant = dw ? db[c] / number : 0, linear = dw ? dw[c] / deviation / number : 0;
+  const Real* values = dw ? x : nullptr;
+  if (lies_in_vectors(channels, dy, x, dx))
+    spread_piece<VECTOR>(dy, values, mean[c], constant, linear, scale, dx, channels);
+  else
+    spread_piece<1>(dy, values, mean[c], constant, linear, scale, dx, channels);
 }
 
 extern "C" __global__ void move_statistics(Real* __restrict__ running_mean,

@@ -1,11 +1,12 @@
 """Batch normalisation and local response normalisation on the GPU.
 
-Statistics take one pass over the memory, by Welford's algorithm, and normalising another; so does
-the gradient.
+Statistics take one pass over the memory, a few values at a time by Chan, Golub and LeVeque's
+algorithm, and normalising another; so does the gradient. In all of them a block has values of one
+channel only, so that nothing is divided for each value.
 """
 
 from .. import reference
-from .channels import add_pieces, channels_of, empty_pieces, grid_of
+from .channels import WARP, add_pieces, channels_of, empty_pieces, grid_of
 from .launch import Launcher, alike, contiguous, empty, made_for_equals, made_for_reals
 
 _launch = Launcher("norm.cu")
@@ -22,7 +23,7 @@ def batch_norm(x, w, b, eps):
     _launch("piece_moments", x, means, squares, channels, grid=grid_of(channels))
     mean, variance = empty(w), empty(w)
     arguments = means, squares, mean, variance, channels
-    _launch("join_pieces", *arguments, threads=channels["count"])
+    _launch("join_pieces", *arguments, threads=channels["count"] * WARP)
     return batch_norm_inference(x, w, b, mean, variance, eps), mean, variance
 
 
@@ -35,8 +36,8 @@ def batch_norm_grad(dy, x, w, mean, variance, eps):
 @made_for_reals
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
-    y, arrays = empty(x), map(contiguous, (x, w, b, mean, variance))
-    _launch("normalise", *arrays, eps, y, x.size, channels_of(x.shape), threads=x.size)
+    y, arrays, channels = empty(x), map(contiguous, (x, w, b, mean, variance)), channels_of(x.shape)
+    _launch("normalise", *arrays, eps, y, channels, grid=grid_of(channels))
     return y
 
 
@@ -89,6 +90,6 @@ def _gradients(dy, x, w, mean, variance, eps, *, through_statistics):
     _launch("piece_gradients", *arguments, grid=grid_of(channels))
     dw, db = add_pieces(weight_sums, channels), add_pieces(bias_sums, channels)
     through = (dw, db) if through_statistics else (None, None)
-    arguments = dy, x, w, mean, variance, eps, *through, dx, x.size, channels
-    _launch("normalise_grad", *arguments, threads=x.size)
+    arguments = dy, x, w, mean, variance, eps, *through, dx, channels
+    _launch("normalise_grad", *arguments, grid=grid_of(channels))
     return dx, dw, db

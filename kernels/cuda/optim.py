@@ -1,14 +1,14 @@
 """Optimiser steps in one pass over the memory, for many arrays in one launch."""
 
+import itertools
 import math
 
 from .. import reference
 from ..capture import derived, parted
-from .launch import BLOCK, Launcher, alike, contiguous
+from .launch import Launcher, alike, contiguous
 
 _launch = Launcher("optim.cu")
-MOST = 24  # arrays in a launch, as in optim.cu
-BLOCKS = 256  # for each array, at most
+MOST, SHARE = 24, 4096  # arrays in a launch and elements of a block, as in optim.cu
 
 
 def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov):
@@ -23,7 +23,7 @@ def sgd_step(w, dw, velocity, *, lr, momentum, dampening, weight_decay, nesterov
     )  # fmt: skip
     for arrays in _in_launches(taken):
         arrays.setdefault("velocity", [])
-        _launch("sgd", arrays, options, changing, grid=_grid(arrays))
+        _launch("sgd", arrays, options, changing, grid=(arrays["end"][-1],))
     if others["w"]:
         same = dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
         reference.sgd_step(
@@ -49,7 +49,7 @@ def adam_step(w, dw, m, v, *, step, lr, beta1, beta2, eps, weight_decay, decoupl
         eps=eps,
     )
     for arrays in _in_launches(taken):
-        _launch("adam", arrays, options, changing, grid=_grid(arrays))
+        _launch("adam", arrays, options, changing, grid=(arrays["end"][-1],))
     if others["w"]:
         same = dict(step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
         reference.adam_step(**others, **same, weight_decay=weight_decay, decoupled=decoupled)
@@ -72,15 +72,12 @@ def _is_taken(w, dw, *state):
 
 
 def _in_launches(lists):
-    """Yield what a launch takes: some arrays, of one type, and their sizes."""
+    """Yield what a launch takes: some arrays of one type, their sizes, and their last blocks."""
     for dtype in {array.dtype for array in lists["w"]}:
         chosen = [i for i, array in enumerate(lists["w"]) if array.dtype == dtype and array.size]
         for first in range(0, len(chosen), MOST):
             places = chosen[first : first + MOST]
             arrays = {name: [contiguous(part[i]) for i in places] for name, part in lists.items()}
-            yield dict(**arrays, size=[array.size for array in arrays["w"]])
-
-
-def _grid(arrays):
-    blocks = min(-(-max(arrays["size"]) // BLOCK), BLOCKS)
-    return blocks, len(arrays["size"])
+            sizes = [array.size for array in arrays["w"]]
+            ends = list(itertools.accumulate(-(-size // SHARE) for size in sizes))
+            yield dict(**arrays, size=sizes, end=ends)

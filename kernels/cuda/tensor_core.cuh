@@ -13,12 +13,14 @@ constexpr bool HAS_TENSOR_CORES = false;
 
 #if !defined(MINICNN_EMULATOR) && __CUDA_ARCH__ >= 800
 
-// Begins to copy a number to shared memory, or a 0 where it is not there; `from` is a valid address
-// even so.
-template <class T> __device__ __forceinline__ void copy_async(T* to, const T* from, bool is_there) {
+// Begins to copy numbers of together 4, 8 or 16 bytes to shared memory, or zeros where they are not
+// there: then `from` is not read, and may be anything.
+template <int COUNT, class T>
+__device__ __forceinline__ void copy_async(T* to, const T* from, bool is_there) {
+  constexpr int BYTES = COUNT * sizeof(T);
   const unsigned place = (unsigned)__cvta_generic_to_shared(to);
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(place), "l"(from),
-               "n"(sizeof(T)), "r"(is_there ? (int)sizeof(T) : 0)
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(place), "l"(from), "n"(BYTES),
+               "r"(is_there ? BYTES : 0)
                : "memory");
 }
 
@@ -68,8 +70,9 @@ __device__ __forceinline__ void multiply_bfloat16(float* sum, const unsigned* a,
 
 #elif !defined(MINICNN_EMULATOR)
 
-template <class T> __device__ __forceinline__ void copy_async(T* to, const T* from, bool is_there) {
-  *to = is_there ? *from : 0;
+template <int COUNT, class T>
+__device__ __forceinline__ void copy_async(T* to, const T* from, bool is_there) {
+  for (int i = 0; i < COUNT; i++) to[i] = is_there ? from[i] : 0;
 }
 __device__ __forceinline__ void close_copies() {}
 template <int OPEN> __device__ __forceinline__ void wait_for_copies() {}

@@ -26,14 +26,22 @@ inline EmulatorCopies& emulator_copies() {
 
 inline bool emulator_copies_at_once() { return emulator_schedule() == EMULATOR_REVERSE; }
 
-template <class T> inline void copy_async(T* to, const T* from, bool is_there) {
+inline void emulator_make(const EmulatorCopy& copy) {
+  if (copy.is_there)
+    memcpy(copy.to, copy.from, copy.bytes);
+  else
+    memset(copy.to, 0, copy.bytes);
+}
+
+template <int COUNT, class T> inline void copy_async(T* to, const T* from, bool is_there) {
   EmulatorCopies& open = emulator_copies();
-  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "cp.async copies 4, 8 or 16 bytes");
+  constexpr int BYTES = COUNT * sizeof(T);
+  static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "cp.async copies 4, 8 or 16 bytes");
   if (open.count == EMULATOR_COPIES) emulator_fail("more than 256 copies on their way", __LINE__);
-  if ((size_t)to % sizeof(T) || (size_t)from % sizeof(T))
+  if ((size_t)to % BYTES || (is_there && (size_t)from % BYTES))
     emulator_fail("a copy is not aligned", __LINE__);
-  if (emulator_copies_at_once()) *to = is_there ? *from : 0;
-  open.copies[open.count++] = {to, from, sizeof(T), is_there};
+  open.copies[open.count++] = {to, from, BYTES, is_there};
+  if (emulator_copies_at_once()) emulator_make(open.copies[open.count - 1]);
 }
 
 inline void close_copies() {
@@ -46,13 +54,7 @@ inline void emulator_wait_for_copies(int groups_left) {
   EmulatorCopies& open = emulator_copies();
   const int done = max(open.groups - groups_left, 0);
   const int made = done ? open.ends[done - 1] : 0;
-  for (int i = 0; i < made && !emulator_copies_at_once(); i++) {
-    const EmulatorCopy& copy = open.copies[i];
-    if (copy.is_there)
-      memcpy(copy.to, copy.from, copy.bytes);
-    else
-      memset(copy.to, 0, copy.bytes);
-  }
+  for (int i = 0; i < made && !emulator_copies_at_once(); i++) emulator_make(open.copies[i]);
   open.count -= made;
   open.groups -= done;
   memmove(open.copies, open.copies + made, open.count * sizeof(EmulatorCopy));

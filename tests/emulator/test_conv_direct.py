@@ -10,7 +10,7 @@ from minicnn.kernels.cuda import conv_direct
 from minicnn.kernels.cuda.source import FOLDER
 
 from minicnn import kernels
-from tests.emulator.test_shapes import SHAPES
+from tests.emulator.test_shapes import SHAPES, misaligned
 
 # The kernels that multiply, and the relative error that factors of so few bits lead to.
 LANES = {
@@ -75,6 +75,26 @@ def test_the_launcher_has_the_numbers_of_the_source():
     names = "THREADS", "ROWS", "COLUMNS"
     found = [int(re.search(rf"\b{name} = (\d+)", text)[1]) for name in names]
     assert found == [getattr(conv_direct, name) for name in names]
+    assert int(re.search(r"\bDEPTH = (\d+) / sizeof", text)[1]) == 4 * conv_direct.DEPTH
+
+
+@every_lane
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_arrays_begin_in_memory_changes_no_bit(emulator, set_precision, lane, dtype):
+    set_precision(lane)
+    layers = [  # whose filters and results can be read and written in vectors, or only some of them
+        ((2, 8, 6, 12), (5, 8, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+        ((2, 4, 1, 51), (6, 4, 1, 4), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+        ((3, 4, 7, 5), (4, 2, 2, 2), (2, 1), ((1, 0), (0, 1)), (1, 1), 2),
+    ]
+    for layer in layers:
+        rng, same = np.random.default_rng(0), np.random.default_rng(0)
+        one = passes(layer, lambda size, r=rng: r.standard_normal(size).astype(dtype))
+        other = passes(
+            layer, lambda size, r=same: misaligned(r.standard_normal(size).astype(dtype))
+        )
+        for name, done in one.items():
+            assert np.array_equal(done(kernels.cuda), other[name](kernels.cuda)), (name, layer)
 
 
 def test_double_precision_stays_what_it_is(emulate, set_precision):

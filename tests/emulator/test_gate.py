@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minicnn.kernels.cuda import module, nvrtc
+from minicnn.kernels.cuda import conv_direct, module, nvrtc
 from minicnn.kernels.cuda.source import FOLDER
 
 from minicnn import kernels
@@ -73,20 +73,49 @@ INSTRUCTIONS = {
 }
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_kernels_for_tensor_cores_have_their_instructions(tmp_path, architecture):
+def machine_code(folder, architecture):
+    """Return the instructions of each kernel that convolves, as text."""
     options = module.options(np.dtype(np.float32), np.dtype(np.int32))
     cubin = nvrtc.compile_source(FOLDER / "conv_direct.cu", architecture, options).cubin
-    (tmp_path / "conv_direct.cubin").write_bytes(cubin)
-    command = [disassembler(), tmp_path / "conv_direct.cubin"]
+    (folder / "conv_direct.cubin").write_bytes(cubin)
+    command = [disassembler(), folder / "conv_direct.cubin"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    code = dict(re.findall(r"\n\.text\.(\w+):\n(.*?)(?=\n//-----|\Z)", text, re.DOTALL))
+    return dict(re.findall(r"\n\.text\.(\w+):\n(.*?)(?=\n//-----|\Z)", text, re.DOTALL))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_for_tensor_cores_have_their_instructions(tmp_path, architecture):
+    code = machine_code(tmp_path, architecture)
     kernels_ = {f"{how}_{name}" for how in ("convolve", "correlate") for name in INSTRUCTIONS}
     assert set(code) == kernels_
     for kernel, instructions in code.items():
         for name in INSTRUCTIONS[kernel.partition("_")[2]]:
             assert name in instructions, kernel
         assert ("HMMA" in instructions) == (not kernel.endswith("strict")), kernel
+
+
+def loops(code):
+    """Yield the instructions from each label to where a branch goes back to it."""
+    labels, instructions = {}, []
+    for line in code.splitlines():
+        if label := re.match(r"\s*(\.L_x_\d+):", line):
+            labels[label[1]] = len(instructions)
+        elif found := re.search(r"/\*[0-9a-f]{4,}\*/\s+(.*?);", line):
+            instructions.append(found[1])
+            target = re.search(r"BRA.*`\((\.L_x_\d+)\)", found[1])
+            if target and target[1] in labels:
+                yield instructions[labels[target[1]] :]
+
+
+def test_the_choice_of_an_algorithm_counts_with_the_instructions_that_there_are(tmp_path):
+    if nvrtc.version() != VERSION:
+        pytest.skip("another compiler makes others")
+    code = machine_code(tmp_path, "sm_90a")
+    for precision, counted in conv_direct.INSTRUCTIONS.items():
+        steps = loops(code[f"convolve_{conv_direct.FACTORS[precision]}"])
+        step = min((loop for loop in steps if any("BAR.SYNC" in i for i in loop)), key=len)
+        # Not all of them are for each warp: it copies in vectors or not, and takes turns.
+        assert 0.75 * len(step) < counted < len(step), precision
 
 
 def test_an_error_in_a_source_is_the_compilers_own(tmp_path):

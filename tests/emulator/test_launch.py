@@ -100,7 +100,8 @@ def test_structs_must_be_complete_and_their_arrays_must_fit(checker):
     rows = dict(count=1, length=4, inner=1)
     with pytest.raises(TypeError, match=r"argument rows: fields \['lanes'\] are missing or unk"):
         launch.Launcher("activation.cu")("softmax", x, x, rows, threads=1)
-    arrays = dict.fromkeys(("w", "dw", "m", "v"), [x] * 25) | dict(size=[4] * 25)
+    arrays = dict.fromkeys(("w", "dw", "m", "v"), [x] * 25)
+    arrays |= dict(size=[4] * 25, end=[1] * 25)
     with pytest.raises(TypeError, match="argument w: 25 entries where 24 fit"):
         launch.Launcher("optim.cu")("adam", arrays, {}, None, grid=(1, 25))
 

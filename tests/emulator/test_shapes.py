@@ -1,6 +1,7 @@
 """The CUDA kernels on shapes that take them several blocks, warps, pieces or launches."""
 
 import importlib
+import itertools
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from minicnn import kernels
 from tests.kernels.cases import assert_close
 
 conv = importlib.import_module("minicnn.kernels.cuda.conv")
+channels = importlib.import_module("minicnn.kernels.cuda.channels")
 
 
 @pytest.fixture
@@ -25,6 +27,15 @@ def assert_same(name, *arguments, terms=1, **options):
         results, expected = (results,), (expected,)
     for result, wanted in zip(results, expected, strict=True):
         assert_close(result, wanted, terms)
+
+
+def misaligned(array):
+    """Return a copy that begins one element behind a multiple of 16 bytes, as a part of another."""
+    memory = np.empty(array.size + 32 // array.itemsize, array.dtype)
+    first = -memory.ctypes.data % 16 // array.itemsize + 1
+    view = memory[first : first + array.size].reshape(array.shape)
+    view[...] = array
+    return view
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (65, 63, 17), (130, 70, 200), (3, 2, 1000)])
@@ -81,19 +92,44 @@ def test_images_at_a_time_are_a_divisor_of_their_number():
     assert conv.largest_divisor(0, 10) == 1
 
 
-@pytest.mark.parametrize("shape", [(3, 70, 40, 30), (9000, 2), (2, 1, 5000), (4, 40, 3)])
+PIECES = [(3, 70, 40, 30), (9000, 2), (2, 1, 5000), (4, 40, 3), (21, 2, 20, 21), (200, 1, 3, 500)]
+
+
+@pytest.mark.parametrize("shape", PIECES)
 def test_statistics_of_channels_in_pieces(emulate, rng, shape):
     emulate("shuffled")
     x, dy = (rng.standard_normal(shape) + 1000 for _ in range(2))
     w, b = rng.standard_normal((2, shape[1]))
     _, mean, variance = kernels.reference.batch_norm(x, w, b, 1e-5)
     terms = 1000**2 * x.size  # the mean, and what it rounds, is a thousand times the deviation
-    assert_same("batch_norm", x, w, b, 1e-5, terms=terms)
-    assert_same("batch_norm_grad", dy, x, w, mean, variance, 1e-5, terms=terms)
+    for same in (x, misaligned(x)):
+        assert_same("batch_norm", same, w, b, 1e-5, terms=terms)
+        assert_same("batch_norm_grad", dy, same, w, mean, variance, 1e-5, terms=terms)
     assert_same("batch_norm_inference_grad", dy, x, w, mean, variance, 1e-5, terms=terms)
 
 
-def test_a_variance_survives_a_mean_that_is_a_million_times_larger(emulate, rng):
+def test_many_pieces_are_added_as_few_are(emulate, rng, monkeypatch):
+    emulate("reverse")
+    dy = rng.standard_normal((40, 3, 9, 20)).astype(np.float32)
+    for fewest in (1, 10, 100, 7200):
+        monkeypatch.setattr(channels, "FEWEST", fewest)
+        assert_same("conv2d_bias_grad", dy, terms=dy.size)
+        _, mean, variance = kernels.cuda.batch_norm(dy, *np.ones((2, 3), np.float32), 1e-5)
+        assert np.allclose(mean, dy.mean((0, 2, 3)), atol=1e-6)
+        assert np.allclose(variance, dy.var((0, 2, 3)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("outlier", [0, 3, 799])
+def test_a_variance_survives_an_outlier_that_comes_first(emulate, rng, outlier):
+    emulate()
+    x = rng.standard_normal((100, 1, 8)).astype(np.float32)
+    x.reshape(-1)[outlier] = 1e5
+    _, mean, variance = kernels.cuda.batch_norm(x, *np.ones((2, 1), np.float32), 1e-5)
+    assert np.allclose(mean, x.mean(dtype=np.float64), rtol=1e-6)
+    assert np.allclose(variance, x.var(dtype=np.float64), rtol=1e-5)
+
+
+def test_a_variance_survives_a_mean_a_mean_that_is_a_million_times_larger(emulate, rng):
     emulate()
     noise = rng.standard_normal((200, 2, 11))
     ones = np.ones(2)
@@ -112,9 +148,9 @@ def test_softmax_along_any_axis(emulate, rng, shape, axis):
         assert_same(f"{name}_grad", dy, y, axis, terms=shape[axis])
 
 
-def test_any_number_of_arrays_in_an_optimiser_step(emulate, rng):
-    emulator = emulate()
+def test_any_number_of_arrays_in_an_optimiser_step(emulator, rng):
     shapes = [(i % 7, 3) for i in range(60)]
+    shapes[20:24] = (4096,), (3, 4096), (2, 4099), (4097,)  # shares of one block, and more
     kinds = [np.float64 if i % 3 else np.float32 for i in range(60)]
     draw = [
         rng.standard_normal((4, *shape)).astype(kind)
@@ -126,20 +162,26 @@ def test_any_number_of_arrays_in_an_optimiser_step(emulate, rng):
         w, dw, m = ([arrays[i].copy() for arrays in draw] for i in range(3))
         v = [arrays[3] ** 2 for arrays in draw]
         w[5], dw[6] = w[5].T.copy().T, np.repeat(dw[6], 2, axis=0)[::2]
+        w[22], dw[23], m[21], v[20] = map(misaligned, (w[22], dw[23], m[21], v[20]))
         implementation.adam_step(w, dw, m, v, step=3, **options)
         results.append([*w, *m, *v])
+        same = dict(lr=0.1, momentum=0.5, dampening=0.1, weight_decay=0.1, nesterov=True)
+        implementation.sgd_step(w, dw, m, **same)
+        implementation.sgd_step(w, dw, None, **same | dict(momentum=0.0))
+        results[-1] += [*w, *m]
     for ours, expected in zip(*results, strict=True):
-        assert_close(ours, expected, terms=4)
-    assert emulator.launched == {"adam"}
+        assert_close(ours, expected, terms=8)
+    assert emulator.launched == {"adam", "sgd"}
 
 
 def test_dropped_are_the_same_elements_as_in_the_reference(emulate):
     emulate("shuffled")
-    x = np.ones((3, 5, 67), np.float32)
-    for name in ("dropout", "spatial_dropout"):
+    for name, dtype in itertools.product(("dropout", "spatial_dropout"), (np.float32, np.float64)):
+        x = np.ones((3, 5, 67), dtype)
         for seed in (0, 7, 2**40 + 1, 2**64 - 1):
-            ours = getattr(kernels.cuda, name)(x, 0.3, seed)
-            assert np.array_equal(ours, getattr(kernels.reference, name)(x, 0.3, seed))
+            for same in (x, misaligned(x)):
+                ours = getattr(kernels.cuda, name)(same, 0.3, seed)
+                assert np.array_equal(ours, getattr(kernels.reference, name)(same, 0.3, seed))
 
 
 def test_the_index_of_a_maximum_must_fit(emulate):
