@@ -35,7 +35,7 @@ BUGS = {  # the file, the kernel that shows it, the line, and what becomes of it
     ),
     "read outside": (
         "conv_direct.cu", "convolve_strict",
-        "0 <= row && row < p.vertical.size &&", "0 <= row && row <= p.vertical.size &&",
+        "row < p.vertical.size &&", "row <= p.vertical.size &&",
     ),
     "no barrier behind a copy": (
         "conv_direct.cu", "convolve_strict",
@@ -53,7 +53,15 @@ BUGS = {  # the file, the kernel that shows it, the line, and what becomes of it
     ),
     "factors of another step": (
         "conv_direct.cu", "convolve_strict",
-        "factors[step % 2 * DEPTH + own]", "factors[own]",
+        "factors + step % 2 * DEPTH;", "factors;",
+    ),
+    "too many at once": (
+        "conv_direct.cu", "convolve_strict",
+        "(matrix.row | count) % VECTOR == 0 &&", "(matrix.row | count) >= 0 &&",
+    ),
+    "the next row too late": (
+        "conv_direct.cu", "convolve_strict",
+        "place.column >= grid.columns;", "place.column > grid.columns;",
     ),
     "lines a sample apart": (
         "conv_direct.cu", "convolve_strict",
@@ -61,7 +69,7 @@ BUGS = {  # the file, the kernel that shows it, the line, and what becomes of it
     ),
     "factors of the wrong lanes": (
         "conv_direct.cu", "convolve_bfloat16",
-        "const int y = k + 2 * t + j % 2 * 8, x", "const int y = k + 2 * t + j % 2 * 4, x",
+        "right[j][k] = b[term]", "right[j][k] = b[term ^ 1]",
     ),
     "no barrier before turning": (
         "conv_fft.cu", "turn_spectra",
