@@ -369,7 +369,7 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolve_strict(const Real* __restrict__ a, const Real* __restrict__ x,
                     const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
-                  const int* spoilt) {
+                    const int* spoilt) {
   make_results<Strict, false>(a, x, bias, c, p, spoilt);
 }
 
@@ -383,27 +383,27 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     convolve_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
                       const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
-                  const int* spoilt) {
+                      const int* spoilt) {
   make_results<OnTensorCores<Real>::AsBfloat16, false>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     correlate_strict(const Real* __restrict__ a, const Real* __restrict__ x,
                      const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
-                  const int* spoilt) {
+                     const int* spoilt) {
   make_results<Strict, true>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     correlate_tf32(const Real* __restrict__ a, const Real* __restrict__ x,
                    const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
-                  const int* spoilt) {
+                   const int* spoilt) {
   make_results<OnTensorCores<Real>::AsTf32, true>(a, x, bias, c, p, spoilt);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     correlate_bfloat16(const Real* __restrict__ a, const Real* __restrict__ x,
                        const Real* __restrict__ bias, Real* __restrict__ c, Convolution p,
-                  const int* spoilt) {
+                       const int* spoilt) {
   make_results<OnTensorCores<Real>::AsBfloat16, true>(a, x, bias, c, p, spoilt);
 }
