@@ -100,8 +100,10 @@ def cramped():
     """Leave transforms so little room that small images are cut as large ones are."""
     before = conv_fft.LONGEST, conv_fft.BLOCK, conv_fft.SHARED, spectra.BLOCKED
     conv_fft.LONGEST, conv_fft.BLOCK, conv_fft.SHARED, spectra.BLOCKED = 16, 8, 1, 1
-    yield
-    conv_fft.LONGEST, conv_fft.BLOCK, conv_fft.SHARED, spectra.BLOCKED = before
+    try:
+        yield
+    finally:
+        conv_fft.LONGEST, conv_fft.BLOCK, conv_fft.SHARED, spectra.BLOCKED = before
 
 
 class Strain:
