@@ -243,7 +243,8 @@ class DataLoader:
         for name, size in self._sizes().items():
             if (kept := state.get(name, size)) != size:
                 raise ValueError(f"DataLoader: {name} is {size}, and {kept} in the state")
-        seed, epoch = state.get("seed"), state.get("epoch")
+        seed: Any = state.get("seed")
+        epoch: Any = state.get("epoch")
         if not all(isinstance(each, Integral) and each >= 0 for each in (seed, epoch)):
             raise ValueError(
                 f"DataLoader: seed is {seed!r:.40} and epoch {epoch!r:.40} in the state; both are "
