@@ -16,7 +16,6 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +244,7 @@ class DataLoader:
                 raise ValueError(f"DataLoader: {name} is {size}, and {kept} in the state")
         seed: Any = state.get("seed")
         epoch: Any = state.get("epoch")
-        if not all(isinstance(each, Integral) and each >= 0 for each in (seed, epoch)):
+        if not all(isinstance(each, (int, np.integer)) and each >= 0 for each in (seed, epoch)):
             raise ValueError(
                 f"DataLoader: seed is {seed!r:.40} and epoch {epoch!r:.40} in the state; both are "
                 "0 or more"
