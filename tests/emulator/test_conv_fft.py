@@ -15,7 +15,7 @@ from minicnn.kernels.cuda.source import FOLDER
 from minicnn import kernels
 from tests.emulator.cublas import COMPUTE_TYPES, Cublas
 from tests.emulator.cufft import CufftError, Fourier
-from tests.emulator.emulator import SCHEDULES
+from tests.emulator.emulator import SANITIZE, SCHEDULES
 from tests.emulator.test_cases import assert_agree, by_the_reference
 from tests.kernels.cases import CASES, assert_close
 
@@ -162,6 +162,7 @@ def test_results_are_the_same_bits_in_any_order(emulate, everything_by_fourier, 
         assert np.array_equal(one, other)
 
 
+@pytest.mark.skipif(bool(SANITIZE), reason="with a sanitizer a bug ends the process")
 @pytest.mark.parametrize("field", ["x", "y", "first", "start", "taps"])
 def test_a_cut_that_is_off_by_one_is_noticed(emulate, everything_by_fourier, monkeypatch, field):
     emulate(**everything_by_fourier)
