@@ -16,7 +16,7 @@ if os.environ.get("CI"):
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--torture", action="store_true", help="tests/reliability at its full counts: up to 45 minutes"
+        "--torture", action="store_true", help="tests/reliability at its full counts: 45 minutes"
     )
 
 
