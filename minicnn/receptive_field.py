@@ -207,6 +207,12 @@ def _softmax_cross_entropy(field, call, i):
 
 
 def _batch_norm(field, call, i):
+    if i == 3:  # the residual
+        return _broadcast(field, call, i)
+    return _weighted(_normalised)(field, call, i)
+
+
+def _normalised(field, call, i):
     return _gathered(field, call, 0, [axis for axis in range(len(call.result)) if axis != 1])
 
 
@@ -311,7 +317,7 @@ def _array(value):
 
 
 _ELEMENTWISE = """
-    absolute add astype clip divide dropout elu exp gaussian_noise huber leaky_relu log multiply
+    absolute add add_residual astype clip divide dropout elu exp gaussian_noise huber leaky_relu log multiply
     negative power relu scaled_tanh sigmoid sigmoid_cross_entropy softplus spatial_dropout sqrt
     squared_error subtract tanh where
 """
@@ -321,7 +327,7 @@ RULES: dict[str, Callable[[Field, Call, int], Field]] = {
     **{f"adaptive_{kind}_pool2d": _adaptive_pooling for kind in ("avg", "lp", "max", "std")},
     **dict.fromkeys(("extremum", "mean", "sum"), _reduction),
     **dict.fromkeys(("log_softmax", "softmax"), _softmax),
-    "batch_norm": _weighted(_batch_norm),
+    "batch_norm": _batch_norm,
     "batch_norm_inference": _weighted(_broadcast),
     "concatenate": _concatenate,
     "conv2d": _weighted(_convolution),

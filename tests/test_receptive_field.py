@@ -141,6 +141,14 @@ EXACT = {
     "max": ((1, 2, 4), lambda x: x.max(axis=-1)),
     "batch_norm": ((1, 2, 6), lambda x: ops.batch_norm(x, *STATISTICS, *STATISTICS)),
     "batch_norm of the batch": ((1, 2, 6), lambda x: ops.batch_norm(x, training=True)),
+    "a residual": (
+        (1, 2, 6),
+        lambda x: ops.batch_norm(x[:, :, :-2], *STATISTICS, *STATISTICS, residual=x[:, :, 2:]),
+    ),
+    "a residual to the batch": (
+        (1, 2, 6),
+        lambda x: ops.batch_norm(ones(1, 2, 4), training=True, residual=x[:, :, 2:]),
+    ),
     "local_response_norm": ((1, 3, 4), lambda x: ops.local_response_norm(x, 3, 1.0)),
     "local_response_norm across an axis": (
         (1, 9),

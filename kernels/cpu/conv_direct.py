@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import memory
-from ..reference.conv import sloped
+from ..reference.activation import sloped
 from ..threads import get_num_threads
 from .columns import (
     GATHERED,

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..reference.conv import sloped
+from ..reference.activation import sloped
 from .fft import smooth_length
 from .spectra import Matrix, Signals, Taps, after, before, by, multiply_signals, places
 from .tile import columns

@@ -60,3 +60,10 @@ def elements(x, start, stop):
     Without a sign: an index that might count from the end makes loops ten times slower.
     """
     return range(np.uint64(start * CHUNK), np.uint64(min(stop * CHUNK, x.size)))
+
+
+@linked(inline="always")
+def sloped(value, sign, slope):
+    """Return a value, multiplied by a slope where another is not above 0."""
+    low = value * slope if slope != 0 else slope  # an infinity times 0 would be NaN
+    return low if sign <= 0 else value

@@ -9,7 +9,7 @@ import numpy as np
 from .. import memory, reference
 from ..threads import get_num_threads
 from .compiled import linked
-from .elementwise import compilable
+from .elementwise import compilable, sloped
 from .parallel import parallel
 
 # So many are added up in the type of x: more would be rounded visibly.
@@ -17,15 +17,17 @@ _BLOCK = 4096
 _PIECE = 256  # positions, of which 200 channels and more fit into the second-level cache
 
 
-def batch_norm(x, w, b, eps):
+def batch_norm(x, w, b, eps, residual=None, slope=1.0):
     """Normalise x (n, c, ...) by the statistics of the batch: y, their mean (c,) and variance (c,).
 
+    A residual is added, and what is then below 0 is multiplied by the slope, in the same pass.
     Neither the order of sums nor what is rounded on the way shows in float32, however close to each
     other the values of a channel lie: batch norm would magnify it.
     """
     y, channels = memory.empty(x.shape, x.dtype), x.shape[1]
     mean, variance = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
-    arguments = _rows(x), _rows(y), w, b, eps, mean, variance
+    added = _rows(x[:0] if residual is None else residual)
+    arguments = _rows(x), added, _rows(y), w, b, eps, x.dtype.type(slope), mean, variance
     _normalise(*arguments, count=channels, elements=2 * x.size)
     return y, mean, variance
 
@@ -33,14 +35,14 @@ def batch_norm(x, w, b, eps):
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
     y, scale = memory.empty(x.shape, x.dtype), w / np.sqrt(variance + eps)
-    arguments = _rows(x), _rows(y), mean, scale, b
+    arguments = _rows(x), _rows(x[:0]), _rows(y), mean, scale, b
     _normalise_by(*arguments, count=x.shape[0] * x.shape[1], elements=x.size)
     return y
 
 
-def batch_norm_grad(dy, x, w, mean, variance, eps):
+def batch_norm_grad(dy, x, w, mean, variance, eps, y=None, slope=1.0):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    return _gradients(dy, x, w, mean, variance, eps, False)
+    return _gradients(dy, x, w, mean, variance, eps, False, y, slope)
 
 
 def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
@@ -48,11 +50,13 @@ def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     return _gradients(dy, x, w, mean, variance, eps, True)
 
 
-def _gradients(dy, x, w, mean, variance, eps, constant):
+def _gradients(dy, x, w, mean, variance, eps, constant, y=None, slope=1.0):
     dx, channels = memory.empty(x.shape, x.dtype), x.shape[1]
     dw, db = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
-    arguments = _rows(dy), _rows(x), _rows(dx), dw, db, w, mean, variance, eps, constant
-    _slopes(*arguments, count=channels, elements=3 * x.size)
+    # Times 1, slopes are what they are, whatever the signs are: also those of the slopes themselves.
+    y, slope = (dy, 1.0) if y is None else (y, slope)
+    arrays = *map(_rows, (dy, y, x, dx)), dw, db, w, mean, variance
+    _slopes(*arrays, eps, x.dtype.type(slope), constant, count=channels, elements=3 * x.size)
     return dx, dw, db
 
 
@@ -122,7 +126,7 @@ def _sums_about(x, c, centre):
 
 
 @linked(fastmath={"reassoc", "contract"})
-def _sums_of_slopes(dy, x, c, mean):
+def _sums_of_slopes(dy, y, slope, x, c, mean):
     """Return the sum of a channel's slopes, and that of their products with distances."""
     n, _, size = x.shape
     total, along = 0.0, 0.0
@@ -130,9 +134,11 @@ def _sums_of_slopes(dy, x, c, mean):
         for first in range(0, size, _BLOCK):
             some = product = x.dtype.type(0)
             slopes, part = dy[i, c, first : first + _BLOCK], x[i, c, first : first + _BLOCK]
+            signs = y[i, c, first : first + _BLOCK]
             for j in range(part.size):
-                some += slopes[j]
-                product += slopes[j] * (part[j] - mean)
+                now = sloped(slopes[j], signs[j], slope)
+                some += now
+                product += now * (part[j] - mean)
             total += some
             along += product
     return total, along
@@ -153,13 +159,19 @@ def _moments(x, c):
 
 
 @linked(inline="always")
-def _affine(x, y, i, c, mean, rest, scale, b):
-    for j in range(x.shape[2]):
-        y[i, c, j] = ((x[i, c, j] - mean) - rest) * scale + b
+def _affine(x, residual, y, i, c, mean, rest, scale, b, slope):
+    if residual.size:
+        for j in range(x.shape[2]):
+            value = ((x[i, c, j] - mean) - rest) * scale + b + residual[i, c, j]
+            y[i, c, j] = sloped(value, value, slope)
+    else:
+        for j in range(x.shape[2]):
+            value = ((x[i, c, j] - mean) - rest) * scale + b
+            y[i, c, j] = sloped(value, value, slope)
 
 
 @parallel(error_model="numpy")
-def _normalise(x, y, w, b, eps, mean, variance, start, stop):
+def _normalise(x, residual, y, w, b, eps, slope, mean, variance, start, stop):
     """Do all of a channel while the cache holds it."""
     number = x.dtype.type
     for c in range(start, stop):
@@ -167,23 +179,23 @@ def _normalise(x, y, w, b, eps, mean, variance, start, stop):
         mean[c], variance[c] = exact, spread
         rest, scale = number(exact - mean[c]), number(w[c] / np.sqrt(spread + eps))
         for i in range(len(x)):
-            _affine(x, y, i, c, mean[c], rest, scale, b[c])
+            _affine(x, residual, y, i, c, mean[c], rest, scale, b[c], slope)
 
 
 @parallel(error_model="numpy")
-def _normalise_by(x, y, mean, scale, b, start, stop):
-    channels = x.shape[1]
+def _normalise_by(x, residual, y, mean, scale, b, start, stop):
+    channels, zero, one = x.shape[1], x.dtype.type(0), x.dtype.type(1)
     for line in range(start, stop):
         i, c = line // channels, line % channels
-        _affine(x, y, i, c, mean[c], x.dtype.type(0), scale[c], b[c])
+        _affine(x, residual, y, i, c, mean[c], zero, scale[c], b[c], one)
 
 
 @parallel(error_model="numpy")
-def _slopes(dy, x, dx, dw, db, w, mean, variance, eps, constant, start, stop):
+def _slopes(dy, y, x, dx, dw, db, w, mean, variance, eps, slope, constant, start, stop):
     """Do all of a channel while the cache holds it."""
     number, (n, _, size) = x.dtype.type, x.shape
     for c in range(start, stop):
-        total, along = _sums_of_slopes(dy, x, c, mean[c])
+        total, along = _sums_of_slopes(dy, y, slope, x, c, mean[c])
         deviation = np.sqrt(variance[c] + eps)
         scale = w[c] / deviation
         db[c], dw[c], factor = total, along / deviation, number(scale)
@@ -196,8 +208,8 @@ def _slopes(dy, x, dx, dw, db, w, mean, variance, eps, constant, start, stop):
                     dx[i, c, j] = dy[i, c, j] * factor
             else:
                 for j in range(size):
-                    distance = x[i, c, j] - mean[c]
-                    dx[i, c, j] = dy[i, c, j] * factor - shift - distance * tilt
+                    now, distance = sloped(dy[i, c, j], y[i, c, j], slope), x[i, c, j] - mean[c]
+                    dx[i, c, j] = now * factor - shift - distance * tilt
 
 
 @linked(error_model="numpy")

@@ -33,6 +33,12 @@ constexpr unsigned ALL_LANES = 0xffffffffu;
 
 __device__ __forceinline__ int lane() { return threadIdx.x % WARP; }
 
+// A value, multiplied by a slope where another is not above 0.
+__device__ __forceinline__ Real sloped(Real value, Real sign, Real slope) {
+  const Real low = slope == 0 ? 0 : slope * value;  // an infinity times 0 would be NaN
+  return sign <= 0 ? low : value;
+}
+
 // The sum over the lanes of a warp, in all of them, always in the same order.
 __device__ __forceinline__ Real warp_sum(Real x) {
   for (int bits = WARP / 2; bits; bits /= 2) x += __shfl_xor_sync(ALL_LANES, x, bits);

@@ -349,8 +349,7 @@ __device__ __forceinline__ void make_results(const Real* __restrict__ a,
     for (int i = 0; i < Factors::OWN_COLUMNS; i++) own_places[i] = places[Factors::column(i)];
     const auto finished = [&](Real value, Index y) {
       if (bias) value += bias[group * p.rows + y];
-      if (value < 0) value = p.slope == 0 ? 0 : p.slope * value;  // NaN, of an infinity times 0
-      return value;
+      return sloped(value, value, p.slope);
     };
 #pragma unroll
     for (int i = 0; i < Factors::OWN_ROWS; i++) {

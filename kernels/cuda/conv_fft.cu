@@ -50,8 +50,7 @@ extern "C" __global__ void join_signals(const Real* __restrict__ signals,
     Real value = signals[signal * s.length + s.start + sample] / s.length;
     if (value - value != 0) atomicOr(spoilt, 1);
     if (bias) value += bias[channel_of(signal, s)];
-    if (value < 0) value = slope == 0 ? 0 : slope * value;  // NaN, of an infinity times 0
-    x[place] = value;
+    x[place] = sloped(value, value, slope);
   }
 }
 

@@ -95,24 +95,44 @@ extern "C" __global__ void join_pieces(const Real* __restrict__ means,
 
 template <int COUNT>
 __device__ __forceinline__ void normalise_piece(const Real* x, Real center, Real scale, Real shift,
-                                                Real* y, const Channels& channels) {
+                                                const Real* residual, Real slope, Real* y,
+                                                const Channels& channels) {
   for (const auto places : Piece<COUNT>{channels}) {
     auto values = read(x, places);
     for (Real& value : values.at) value = (value - center) * scale + shift;
+    if (residual) {
+      const auto added = read(residual, places);
+      for (int i = 0; i < COUNT; i++) values.at[i] += added.at[i];
+    }
+    for (Real& value : values.at) value = sloped(value, value, slope);
     write(y, places, values);
   }
 }
 
+// The residual, which is added, may be null; what is then below 0 is multiplied by the slope.
 extern "C" __global__ void normalise(const Real* __restrict__ x, const Real* __restrict__ w,
                                      const Real* __restrict__ b, const Real* __restrict__ mean,
                                      const Real* __restrict__ variance, Real eps,
+                                     const Real* __restrict__ residual, Real slope,
                                      Real* __restrict__ y, Channels channels) {
   const Index c = blockIdx.x;
   const Real scale = w[c] / sqrt(variance[c] + eps);
-  if (lies_in_vectors(channels, x, y))
-    normalise_piece<VECTOR>(x, mean[c], scale, b[c], y, channels);
+  if (lies_in_vectors(channels, x, residual, y))
+    normalise_piece<VECTOR>(x, mean[c], scale, b[c], residual, slope, y, channels);
   else
-    normalise_piece<1>(x, mean[c], scale, b[c], y, channels);
+    normalise_piece<1>(x, mean[c], scale, b[c], residual, slope, y, channels);
+}
+
+// Gradients of what was multiplied by the slope where y, which is null if nowhere, is below 0.
+template <int COUNT>
+__device__ __forceinline__ Numbers<COUNT> read_slopes(const Real* dy, const Real* y, Real slope,
+                                                      Places<COUNT> places) {
+  auto slopes = read(dy, places);
+  if (y) {
+    const auto signs = read(y, places);
+    for (int i = 0; i < COUNT; i++) slopes.at[i] = sloped(slopes.at[i], signs.at[i], slope);
+  }
+  return slopes;
 }
 
 struct Sums {
@@ -120,11 +140,12 @@ struct Sums {
 };
 
 template <int COUNT>
-__device__ __forceinline__ Sums sums_of_piece(const Real* dy, const Real* x, Real center,
-                                              Real scale, const Channels& channels) {
+__device__ __forceinline__ Sums sums_of_piece(const Real* dy, const Real* y, Real slope,
+                                              const Real* x, Real center, Real scale,
+                                              const Channels& channels) {
   Sums sums = {0, 0};
   for (const auto places : Piece<COUNT>{channels}) {
-    const auto slopes = read(dy, places), values = read(x, places);
+    const auto slopes = read_slopes(dy, y, slope, places), values = read(x, places);
     for (int i = 0; i < COUNT; i++) {
       sums.weight += slopes.at[i] * ((values.at[i] - center) * scale);
       sums.bias += slopes.at[i];
@@ -134,7 +155,8 @@ __device__ __forceinline__ Sums sums_of_piece(const Real* dy, const Real* x, Rea
 }
 
 // Of each piece the sums that are the gradients of w and b.
-extern "C" __global__ void piece_gradients(const Real* __restrict__ dy, const Real* __restrict__ x,
+extern "C" __global__ void piece_gradients(const Real* __restrict__ dy, const Real* __restrict__ y,
+                                           Real slope, const Real* __restrict__ x,
                                            const Real* __restrict__ mean,
                                            const Real* __restrict__ variance, Real eps,
                                            Real* __restrict__ dw, Real* __restrict__ db,
@@ -142,9 +164,9 @@ extern "C" __global__ void piece_gradients(const Real* __restrict__ dy, const Re
   __shared__ Real shared[WARP];
   const Index c = blockIdx.x, i = blockIdx.y * channels.count + c;
   const Real scale = 1 / sqrt(variance[c] + eps);
-  const Sums sums = lies_in_vectors(channels, dy, x)
-                        ? sums_of_piece<VECTOR>(dy, x, mean[c], scale, channels)
-                        : sums_of_piece<1>(dy, x, mean[c], scale, channels);
+  const Sums sums = lies_in_vectors(channels, dy, y, x)
+                        ? sums_of_piece<VECTOR>(dy, y, slope, x, mean[c], scale, channels)
+                        : sums_of_piece<1>(dy, y, slope, x, mean[c], scale, channels);
   const Real weight_sum = block_sum(sums.weight, shared), bias_sum = block_sum(sums.bias, shared);
   if (threadIdx.x == 0) {
     dw[i] = weight_sum;
@@ -154,23 +176,25 @@ extern "C" __global__ void piece_gradients(const Real* __restrict__ dy, const Re
 
 // The gradient of a value is `scale` times what is left of its slope: all of it where x is null.
 template <int COUNT>
-__device__ __forceinline__ void spread_piece(const Real* dy, const Real* x, Real center,
-                                             Real constant, Real linear, Real scale, Real* dx,
+__device__ __forceinline__ void spread_piece(const Real* dy, const Real* y, Real slope,
+                                             const Real* x, Real center, Real constant,
+                                             Real linear, Real scale, Real* dx,
                                              const Channels& channels) {
   for (const auto places : Piece<COUNT>{channels}) {
-    auto slopes = read(dy, places);
+    auto slopes = read_slopes(dy, y, slope, places);
     if (x) {
       const auto values = read(x, places);
       for (int i = 0; i < COUNT; i++)
         slopes.at[i] -= constant + (values.at[i] - center) * linear;
     }
-    for (Real& slope : slopes.at) slope *= scale;
+    for (Real& value : slopes.at) value *= scale;
     write(dx, places, slopes);
   }
 }
 
 // dw and db are null where mean and variance do not depend on x.
-extern "C" __global__ void normalise_grad(const Real* __restrict__ dy, const Real* __restrict__ x,
+extern "C" __global__ void normalise_grad(const Real* __restrict__ dy, const Real* __restrict__ y,
+                                          Real slope, const Real* __restrict__ x,
                                           const Real* __restrict__ w,
                                           const Real* __restrict__ mean,
                                           const Real* __restrict__ variance, Real eps,
@@ -181,10 +205,10 @@ extern "C" __global__ void normalise_grad(const Real* __restrict__ dy, const Rea
   const Real scale = w[c] / deviation;
   const Real constant = dw ? db[c] / number : 0, linear = dw ? dw[c] / deviation / number : 0;
   const Real* values = dw ? x : nullptr;
-  if (lies_in_vectors(channels, dy, x, dx))
-    spread_piece<VECTOR>(dy, values, mean[c], constant, linear, scale, dx, channels);
+  if (lies_in_vectors(channels, dy, y, x, dx))
+    spread_piece<VECTOR>(dy, y, slope, values, mean[c], constant, linear, scale, dx, channels);
   else
-    spread_piece<1>(dy, values, mean[c], constant, linear, scale, dx, channels);
+    spread_piece<1>(dy, y, slope, values, mean[c], constant, linear, scale, dx, channels);
 }
 
 extern "C" __global__ void move_statistics(Real* __restrict__ running_mean,

@@ -13,10 +13,11 @@ _launch = Launcher("norm.cu")
 
 
 @made_for_reals
-def batch_norm(x, w, b, eps):
+def batch_norm(x, w, b, eps, residual=None, slope=1.0):
     """Normalise x (n, c, ...) by the statistics of the batch: y, their mean (c,) and variance (c,).
 
-    The variance is the biased one; w and b are (c,).
+    The variance is the biased one; w and b are (c,). A residual is added, and what is then below 0
+    is multiplied by the slope, in the same pass.
     """
     channels, x = channels_of(x.shape), contiguous(x)
     means, squares = empty_pieces(x, channels), empty_pieces(x, channels)
@@ -24,21 +25,19 @@ def batch_norm(x, w, b, eps):
     mean, variance = empty(w), empty(w)
     arguments = means, squares, mean, variance, channels
     _launch("join_pieces", *arguments, threads=channels["count"] * WARP)
-    return batch_norm_inference(x, w, b, mean, variance, eps), mean, variance
+    return _normalise(x, w, b, mean, variance, eps, residual, slope), mean, variance
 
 
 @made_for_reals
-def batch_norm_grad(dy, x, w, mean, variance, eps):
+def batch_norm_grad(dy, x, w, mean, variance, eps, y=None, slope=1.0):
     """Return the gradients of x, w and b, where mean and variance came from x itself."""
-    return _gradients(dy, x, w, mean, variance, eps, through_statistics=True)
+    return _gradients(dy, x, w, mean, variance, eps, y, slope, through_statistics=True)
 
 
 @made_for_reals
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
-    y, arrays, channels = empty(x), map(contiguous, (x, w, b, mean, variance)), channels_of(x.shape)
-    _launch("normalise", *arrays, eps, y, channels, grid=grid_of(channels))
-    return y
+    return _normalise(x, w, b, mean, variance, eps)
 
 
 @made_for_reals
@@ -82,14 +81,22 @@ def local_response_norm_grad(dy, x, size, alpha, beta, k):
     return dx
 
 
-def _gradients(dy, x, w, mean, variance, eps, *, through_statistics):
+def _normalise(x, w, b, mean, variance, eps, residual=None, slope=1.0):
+    y, arrays, channels = empty(x), map(contiguous, (x, w, b, mean, variance)), channels_of(x.shape)
+    residual = None if residual is None else contiguous(residual)
+    _launch("normalise", *arrays, eps, residual, slope, y, channels, grid=grid_of(channels))
+    return y
+
+
+def _gradients(dy, x, w, mean, variance, eps, y=None, slope=1.0, *, through_statistics):
     dy, x, w, mean, variance = map(contiguous, (dy, x, w, mean, variance))
+    slopes = dy, None if y is None else contiguous(y), slope
     channels, dx = channels_of(x.shape), empty(x)
     weight_sums, bias_sums = empty_pieces(x, channels), empty_pieces(x, channels)
-    arguments = dy, x, mean, variance, eps, weight_sums, bias_sums, channels
+    arguments = *slopes, x, mean, variance, eps, weight_sums, bias_sums, channels
     _launch("piece_gradients", *arguments, grid=grid_of(channels))
     dw, db = add_pieces(weight_sums, channels), add_pieces(bias_sums, channels)
     through = (dw, db) if through_statistics else (None, None)
-    arguments = dy, x, w, mean, variance, eps, *through, dx, channels
+    arguments = *slopes, x, w, mean, variance, eps, *through, dx, channels
     _launch("normalise_grad", *arguments, grid=grid_of(channels))
     return dx, dw, db

@@ -78,8 +78,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         if (y >= p.rows || x >= p.columns) continue;
         Real value = sum[i][j];
         if (bias) value += bias[group * p.bias.group + y * p.bias.row + x * p.bias.column];
-        if (value < 0) value = p.slope == 0 ? 0 : p.slope * value;  // NaN, of an infinity times 0
-        c[batch * p.c.batch + group * p.c.group + y * p.c.row + x * p.c.column] = value;
+        c[batch * p.c.batch + group * p.c.group + y * p.c.row + x * p.c.column] =
+            sloped(value, value, p.slope);
       }
   }
 }
@@ -91,7 +91,6 @@ extern "C" __global__ void add_bias(const Real* __restrict__ bias, Real* __restr
   FOR_EACH(i, count) {
     Real value = y[i];
     if (bias) value += bias[i / inner % channels];
-    if (value < 0) value = slope == 0 ? 0 : slope * value;  // NaN, of an infinity times 0
-    y[i] = value;
+    y[i] = sloped(value, value, slope);
   }
 }

@@ -5,6 +5,7 @@ and the layer becomes a matrix product. Made to be read; `kernels.cpu` is made t
 """
 
 from .activation import (
+    add_residual,
     elu,
     elu_grad,
     leaky_relu,
@@ -84,6 +85,7 @@ __all__ = [
     "adaptive_max_pool2d_grad",
     "adaptive_std_pool2d",
     "adaptive_std_pool2d_grad",
+    "add_residual",
     "avg_pool2d",
     "avg_pool2d_grad",
     "batch_norm",

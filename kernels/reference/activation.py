@@ -27,6 +27,26 @@ def leaky_relu_grad(dy, x, slope):
     return np.where(x > 0, dy, slope * dy)
 
 
+def add_residual(x, residual, slope):
+    """Return x + residual, multiplied by `slope` where it is below 0: 1 leaves it, 0 is ReLU."""
+    return sloped(x + residual, slope)
+
+
+def sloped(y, slope):
+    """Return y, multiplied by a slope where it is below 0: by 1 it stays as it is, by 0 is ReLU."""
+    if slope == 1:
+        return y
+    return relu(y) if slope == 0 else leaky_relu(y, slope)
+
+
+def sloped_grad(dy, y, slope):
+    """Return the gradient of `sloped`, whose output is y; the slope at y = 0."""
+    if slope == 1:
+        return dy
+    low = 0 if slope == 0 else slope * dy  # an infinity times 0 would be NaN
+    return np.where(y <= 0, low, dy)
+
+
 def elu(x, alpha):
     """Return x where it is positive and alpha * (exp(x) - 1) elsewhere."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))

@@ -9,7 +9,7 @@ convolution arithmetic for deep learning", 2016, chapter 4, the transposed convo
 import numpy as np
 
 from ..geometry import output_size
-from .activation import leaky_relu
+from .activation import sloped
 
 
 def im2col(x, kernel_size, *, stride, padding, dilation, fill=0):
@@ -60,13 +60,6 @@ def conv2d(x, w, b, *, stride, padding, dilation, groups, slope=1.0):
     y = np.matmul(w.reshape(groups, o // groups, w[0].size), columns).reshape(n, o, oh, ow)
     y = y if b is None else y + b[:, None, None]
     return sloped(y, slope)
-
-
-def sloped(y, slope):
-    """Return y, multiplied by a slope where it is below 0."""
-    if slope == 1:
-        return y
-    return np.maximum(y, 0) if slope == 0 else leaky_relu(y, slope)
 
 
 def conv2d_input_grad(dy, w, size, *, stride, padding, dilation, groups):

@@ -7,19 +7,27 @@ deep convolutional neural networks", 2012, section 3.3.
 
 import numpy as np
 
+from .activation import sloped, sloped_grad
 
-def batch_norm(x, w, b, eps):
+
+def batch_norm(x, w, b, eps, residual=None, slope=1.0):
     """Normalise x (n, c, ...) by the statistics of the batch: y, their mean (c,) and variance (c,).
 
-    The variance is the biased one; w and b are (c,).
+    The variance is the biased one; w and b are (c,). A residual of the shape of x is added, and
+    what is then below 0 is multiplied by `slope`: 1 leaves it as it is, 0 is ReLU.
     """
     axes = _all_but_channels(x)
     mean, variance = x.mean(axis=axes), x.var(axis=axes)
-    return batch_norm_inference(x, w, b, mean, variance, eps), mean, variance
+    y = batch_norm_inference(x, w, b, mean, variance, eps)
+    return sloped(y if residual is None else y + residual, slope), mean, variance
 
 
-def batch_norm_grad(dy, x, w, mean, variance, eps):
-    """Return the gradients of x, w and b, where mean and variance came from x itself."""
+def batch_norm_grad(dy, x, w, mean, variance, eps, y=None, slope=1.0):
+    """Return the gradients of x, w and b, where mean and variance came from x itself.
+
+    Where the slope is not 1, y says which results were below 0.
+    """
+    dy = sloped_grad(dy, y, slope)
     dx, dw, db = batch_norm_inference_grad(dy, x, w, mean, variance, eps)
     count = x.size // x.shape[1]
     scale = _along_channels(w / np.sqrt(variance + eps), x)

@@ -71,7 +71,7 @@ class NormalisedConvolution(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x):
-        return ops.relu(self.bn(self.conv(x)))
+        return self.bn(self.conv(x), slope=0)  # ReLU
 
 
 class Inception(nn.Module):

@@ -32,7 +32,7 @@ class _BatchNorm(Module):
         self.running_var = Buffer(init.constant((num_features,), 1)) if tracked else None
         self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if tracked else None
 
-    def forward(self, x):
+    def forward(self, x, residual=None, slope: float = 1.0):
         if x.ndim not in self.ranks:
             takes = " or ".join(f"{rank} axes" for rank in self.ranks)
             raise ValueError(f"{type(self).__name__}: x has shape {x.shape}; it takes {takes}")
@@ -47,6 +47,8 @@ class _BatchNorm(Module):
             training=self.training or self.running_mean is None,
             momentum=self._momentum(),
             eps=self.eps,
+            residual=residual,
+            slope=slope,
         )
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.data += 1
@@ -64,6 +66,9 @@ class _BatchNorm(Module):
 
 class BatchNorm1d(_BatchNorm):
     """Normalise each feature of (N, C) or channel of (N, C, L) over the batch.
+
+    Called with `residual` and `slope`, it also adds and activates, as `ops.batch_norm` says; with
+    slope 0 it is followed by a ReLU.
 
     Parameters
     ----------

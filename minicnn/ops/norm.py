@@ -7,6 +7,7 @@ import numpy as np
 from minicnn import kernels
 from minicnn.autograd import Tensor, joint, primitive
 from minicnn.ops import arguments
+from minicnn.ops.activation import leaky_relu, relu
 
 
 def batch_norm(
@@ -19,8 +20,13 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    residual=None,
+    slope: float = 1.0,
 ) -> Tensor:
     """Give each channel mean 0 and variance 1, then a trained scale and shift.
+
+    What networks do to the result may be asked for here: while training it is done in the same pass
+    over the memory.
 
     Parameters
     ----------
@@ -34,6 +40,11 @@ def batch_norm(
         The share of this batch in the running statistics.
     eps : float
         Added to the variance before its root.
+    residual : Tensor, shape of x, optional
+        Added to the result.
+    slope : float
+        What is then below 0 is multiplied by it: 1 leaves it as it is, 0 is `relu`, others are
+        `leaky_relu`.
 
     Returns
     -------
@@ -42,8 +53,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If shapes do not agree, if a channel has fewer than two values to train on, or if there are
-        no running statistics to evaluate with.
+        If shapes do not agree, if a channel has fewer than two values to train on, if there are
+        no running statistics to evaluate with, or if the slope is below 0.
     TypeError
         If the dtypes are not floating point, or differ.
 
@@ -51,15 +62,20 @@ def batch_norm(
     ----------
     Ioffe & Szegedy, "Batch normalization", 2015, algorithms 1 and 2.
     """
-    x, running_mean, running_variance, weight, bias = arguments.floats(
+    x, running_mean, running_variance, weight, bias, residual = arguments.floats(
         "batch_norm",
         x=x,
         running_mean=running_mean,
         running_variance=running_variance,
         weight=weight,
         bias=bias,
+        residual=residual,
     )
     _check_channels(x, running_mean, running_variance, weight, bias)
+    if residual is not None and residual.shape != x.shape:
+        raise ValueError(f"batch_norm: residual is {residual.shape}; x is {x.shape}")
+    if not slope >= 0:
+        raise ValueError(f"batch_norm: slope is {slope!r}; it takes a number >= 0")
     channels = x.shape[1]
     weight = Tensor(_ones(x, channels)) if weight is None else weight
     bias = Tensor(_ones(x, channels) * 0) if bias is None else bias
@@ -68,14 +84,17 @@ def batch_norm(
             raise ValueError("batch_norm: evaluation needs running_mean and running_variance")
         # Constants, not inputs: nobody trains the statistics.
         mean, variance = running_mean.data, running_variance.data
-        return _batch_norm_inference(x, weight, bias, mean=mean, variance=variance, eps=eps)
+        y = _batch_norm_inference(x, weight, bias, mean=mean, variance=variance, eps=eps)
+        if residual is not None:
+            return _add_residual(y, residual, slope=slope)
+        return y if slope == 1 else relu(y) if slope == 0 else leaky_relu(y, slope)
     if (count := x.size // max(channels, 1)) < 2:
         raise ValueError(
             f"batch_norm: {count} value per channel has no variance to train on; x is {x.shape}; "
             "train on larger batches, or predict after model.eval()"
         )
     batch: list = []
-    y = _batch_norm(x, weight, bias, eps=eps, statistics=batch)
+    y = _batch_norm(x, weight, bias, residual, eps=eps, slope=slope, statistics=batch)
     if running_mean is not None and running_variance is not None:
         kernels.of(x.data).update_running_statistics(
             running_mean.data, running_variance.data, *batch, count, momentum
@@ -123,11 +142,19 @@ def local_response_norm(
 
 
 @primitive
-def _batch_norm(x, w, b, *, eps, statistics):
-    k = kernels.of(x, w, b)
-    y, mean, variance = k.batch_norm(x, w, b, eps)
+def _batch_norm(x, w, b, residual, *, eps, slope, statistics):
+    k = kernels.of(x, w, b, residual)
+    y, mean, variance = k.batch_norm(x, w, b, eps, residual, slope)
     statistics.extend((mean, variance))
-    return y, joint(lambda dy: k.batch_norm_grad(dy, x, w, mean, variance, eps), 3)
+    signs = None if slope == 1 else y
+
+    def gradients(dy):
+        if residual is None:
+            return *k.batch_norm_grad(dy, x, w, mean, variance, eps, signs, slope), None
+        dy = _before_slope(k, dy, signs, slope)
+        return *k.batch_norm_grad(dy, x, w, mean, variance, eps), dy
+
+    return y, joint(gradients, 4)
 
 
 @primitive
@@ -135,6 +162,27 @@ def _batch_norm_inference(x, w, b, *, mean, variance, eps):
     k = kernels.of(x, w, b)
     y = k.batch_norm_inference(x, w, b, mean, variance, eps)
     return y, joint(lambda dy: k.batch_norm_inference_grad(dy, x, w, mean, variance, eps), 3)
+
+
+@primitive
+def _add_residual(x, residual, *, slope):
+    k = kernels.of(x, residual)
+    y = k.add_residual(x, residual, slope)
+    signs = None if slope == 1 else y
+
+    def gradients(dy):
+        dx = _before_slope(k, dy, signs, slope)
+        return dx, dx[...]  # a view: who adopts the one must not change the other
+
+    return y, joint(gradients, 2)
+
+
+def _before_slope(k, dy, y, slope):
+    """Return the gradient of what was multiplied by the slope where y is below 0."""
+    if slope == 1:
+        return dy
+    # The output is above 0 where the input was.
+    return k.relu_grad(dy, y) if slope == 0 else k.leaky_relu_grad(dy, y, slope)
 
 
 @primitive

@@ -72,7 +72,7 @@ def test_strided_and_read_only_inputs_give_the_same(emulate, case):
 @pytest.mark.parametrize("case", [case for case in CASES if case.empty], ids=str)
 def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(emulate, case):
     emulate()
-    batched = {"x", "logits", "target", "w", "dw"}
+    batched = {"x", "logits", "target", "residual", "w", "dw"}
     arrays = zip(case.arrays, case.draw(np.float32), strict=True)
     arrays = [array[:0] if name in batched else array for name, array in arrays]
     assert_agree(case, arrays, by_the_reference(case, arrays))

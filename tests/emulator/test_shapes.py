@@ -105,6 +105,9 @@ def test_statistics_of_channels_in_pieces(emulate, rng, shape):
     for same in (x, misaligned(x)):
         assert_same("batch_norm", same, w, b, 1e-5, terms=terms)
         assert_same("batch_norm_grad", dy, same, w, mean, variance, 1e-5, terms=terms)
+        assert_same("batch_norm", same, w, b, 1e-5, dy, 0.3, terms=terms)
+        signs = rng.standard_normal(shape)
+        assert_same("batch_norm_grad", dy, same, w, mean, variance, 1e-5, signs, 0, terms=terms)
     assert_same("batch_norm_inference_grad", dy, x, w, mean, variance, 1e-5, terms=terms)
 
 

@@ -108,6 +108,7 @@ def test_what_no_kernel_is_made_for_goes_to_the_reference_in_every_file():
         ("max_pool2d", (x,), dict(windows, dilation=(1, 1))),
         ("adaptive_max_pool2d", (x, (2, 2)), {}),
         ("batch_norm", (x, channels, channels, 1e-5), {}),
+        ("batch_norm", (x, channels, channels, 1e-5, y, 0.0), {}),
         ("linear", (x[0, 0], y[0, 0], weight), {}),
     ]
     for name, arguments, options in calls:

@@ -175,9 +175,36 @@ def batch_norm_training(x, weight, bias, mean, variance):
     return ops.batch_norm(x, *running, weight, bias, training=True, momentum=0.3)
 
 
+def batch_norm_activated(x, weight, bias, residual=None, *, slope):
+    options = dict(training=True, residual=residual, slope=slope)
+    return ops.batch_norm(x, None, None, weight, bias, **options)
+
+
+def torch_batch_norm_activated(slope):
+    def reference(torch, x, weight, bias, residual=0):
+        y = torch.nn.functional.batch_norm(x, None, None, weight, bias, training=True)
+        return torch.nn.functional.leaky_relu(y + residual, slope)
+
+    return reference
+
+
 def torch_batch_norm_training(torch, x, weight, bias, mean, variance):
     running = mean.detach().clone(), variance.detach().clone()
     return torch.nn.functional.batch_norm(x, *running, weight, bias, training=True)
+
+
+def batch_norm_evaluation_activated(x, weight, bias, residual, mean, variance, *, slope):
+    statistics = mean.detach(), variance.detach()
+    return ops.batch_norm(x, *statistics, weight, bias, residual=residual, slope=slope)
+
+
+def torch_batch_norm_evaluation_activated(slope):
+    def reference(torch, x, weight, bias, residual, mean, variance):
+        statistics = mean.detach(), variance.detach()
+        y = torch.nn.functional.batch_norm(x, *statistics, weight, bias)
+        return torch.nn.functional.leaky_relu(y + residual, slope)
+
+    return reference
 
 
 def batch_norm_evaluation(x, weight, bias, mean, variance):
@@ -354,6 +381,24 @@ CASES = [
         torch=torch_batch_norm_training,
         empty=False,
     ),
+    *(
+        Case(
+            batch_norm_activated,
+            {"x": normal(*shape), "weight": normal(shape[1]), "bias": normal(shape[1])}
+            | ({"residual": normal(*shape)} if residual else {}),
+            dict(slope=slope),
+            torch_batch_norm_activated(slope),
+            empty=False,
+            note=f"{slope}{'-residual' * residual}",
+        )
+        for shape, residual, slope in [
+            ((4, 3, 2, 5), False, 0.0),
+            ((3, 2, 7), False, 0.3),
+            ((4, 3, 2, 5), True, 0.0),
+            ((5, 3), True, 0.3),
+            ((2, 3, 4, 4), True, 1.0),
+        ]
+    ),
     Case(
         batch_norm_evaluation,
         {
@@ -364,6 +409,23 @@ CASES = [
             "variance": unit(3),
         },
         torch=torch_batch_norm_evaluation,
+    ),
+    *(
+        Case(
+            batch_norm_evaluation_activated,
+            {
+                "x": normal(4, 3, 6),
+                "weight": normal(3),
+                "bias": normal(3),
+                "residual": normal(4, 3, 6),
+                "mean": normal(3),
+                "variance": unit(3),
+            },
+            dict(slope=slope),
+            torch_batch_norm_evaluation_activated(slope),
+            note=f"{slope}",
+        )
+        for slope in (0.0, 0.3, 1.0)
     ),
     Case(
         "local_response_norm",

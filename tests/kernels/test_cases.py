@@ -151,7 +151,7 @@ def test_misaligned_inputs_give_the_same(case):
 def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(case):
     arrays = case.draw(np.float32)
     y, _ = forward_and_gradients(case, arrays)
-    batched = {"x", "logits", "target", "w", "dw"}
+    batched = {"x", "logits", "target", "residual", "w", "dw"}
     emptied = [a[:0] if n in batched else a for n, a in zip(case.arrays, arrays, strict=True)]
     empty, gradients = forward_and_gradients(case, emptied)
     assert empty.shape == (y.shape if y.ndim == 0 else (0, *y.shape[1:]))

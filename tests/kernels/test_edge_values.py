@@ -22,6 +22,7 @@ TWO_ARRAYS = [
     ("relu_grad",), ("leaky_relu_grad", 0.2), ("elu_grad", 1.3), ("sigmoid_grad",),
     ("tanh_grad",), ("scaled_tanh_grad", 1.7, 0.6), ("softplus_grad", 2.0), ("softmax_grad", 1),
     ("log_softmax_grad", 1), ("squared_error",), ("huber", 0.5),
+    ("add_residual", 0.2), ("add_residual", 0.0), ("add_residual", 1.0),
     ("sigmoid_cross_entropy", None, None),
 ]  # fmt: skip
 

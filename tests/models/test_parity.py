@@ -50,6 +50,8 @@ class Decisions:
         x = arguments[0].data
         if name in ("relu", "leaky_relu"):
             self.made["side"].append(x > 0)
+        elif name == "batch_norm" and options["slope"] != 1:
+            self.made["side"].append(result.data > 0)
         elif name in ("max_pool2d", "adaptive_max_pool2d"):
             options = {"windows" if n == "output_size" else n: o for n, o in options.items()}
             self.made["place"].append(getattr(kernels.reference, name)(x, **options)[1])
@@ -299,8 +301,10 @@ def a_wrong_epsilon():
     """Normalise over the batch with ten times the epsilon."""
     right, grad = kernels.reference.batch_norm, kernels.reference.batch_norm_grad
     return dict(
-        batch_norm=lambda x, w, b, eps: right(x, w, b, 10 * eps),
-        batch_norm_grad=lambda dy, x, w, mean, var, eps: grad(dy, x, w, mean, var, 10 * eps),
+        batch_norm=lambda x, w, b, eps, *then: right(x, w, b, 10 * eps, *then),
+        batch_norm_grad=lambda dy, x, w, mean, variance, eps, *then: grad(
+            dy, x, w, mean, variance, 10 * eps, *then
+        ),
     )
 
 
@@ -308,9 +312,10 @@ def a_missing_term():
     """Forget that the mean of the batch depends on each of its values."""
     grad = kernels.reference.batch_norm_grad
 
-    def without(dy, x, w, mean, variance, eps):
-        dx, dw, db = grad(dy, x, w, mean, variance, eps)
-        forgotten = (w * dy.mean(axis=(0, 2, 3)) / np.sqrt(variance + eps))[:, None, None]
+    def without(dy, x, w, mean, variance, eps, *then):
+        dx, dw, db = grad(dy, x, w, mean, variance, eps, *then)
+        mean_slope = db * x.shape[1] / x.size
+        forgotten = (w * mean_slope / np.sqrt(variance + eps))[:, None, None]
         return dx + forgotten, dw, db
 
     return dict(batch_norm_grad=without)

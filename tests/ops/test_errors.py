@@ -110,6 +110,14 @@ wrong_values = [
         lambda: ops.batch_norm(image, zeros(3), zeros(4), training=True),
         "batch_norm: running_variance is (4,); x has 3 channels (8, 3, 32, 32)",
     ),
+    (
+        lambda: ops.batch_norm(zeros(2, 3, 4), training=True, residual=zeros(2, 3, 5)),
+        "batch_norm: residual is (2, 3, 5); x is (2, 3, 4)",
+    ),
+    (
+        lambda: ops.batch_norm(zeros(2, 3, 4), training=True, slope=-1),
+        "batch_norm: slope is -1; it takes a number >= 0",
+    ),
     (lambda: ops.batch_norm(zeros(3)), "batch_norm: x has shape (3,); it takes (N, C, ...)"),
     (lambda: ops.batch_norm(image), "batch_norm: evaluation needs running_mean and running_variance"),
     (

@@ -217,17 +217,21 @@ def normalisation(draw, name):
         running = draw.normal(c), draw.placed(np.abs(b))
         return Call(name, (*running, mean, variance, draw.integer(2, 99), 0.3), {}, FEW)
     x = draw.normal(*shape)
+    other, slope = draw.normal(*shape), (0.0, 0.3, 1.0)[draw.integer(0, 2)]
     if name == "batch_norm":
-        return Call(name, (x, w, b, 1e-1), {}, terms + FEW)
+        residual = other if draw.chance(0.5) else None
+        return Call(name, (x, w, b, 1e-1, residual, slope), {}, terms + FEW)
     if name == "batch_norm_inference":
         return Call(name, (x, w, b, mean, variance, 1e-5), {}, FEW)
-    return Call(name, (draw.normal(*shape), x, w, mean, variance, 1e-5), {}, terms + FEW)
+    then = (other, slope) if name == "batch_norm_grad" and draw.chance(0.7) else ()
+    dy = draw.normal(*shape)
+    return Call(name, (dy, x, w, mean, variance, 1e-5, *then), {}, terms + FEW)
 
 
 # The constants of kernels of elements; where the gradient takes more than its dy, that comes first.
 CONSTANTS = dict(
     relu=(), leaky_relu=(0.2,), elu=(1.3,), sigmoid=(), tanh=(), scaled_tanh=(1.7, 0.6),
-    softplus=(2.0,), softmax=(-1,), log_softmax=(-1,), dropout=(0.4, 7), spatial_dropout=(0.4, 7),
+    add_residual=(0.2,), softplus=(2.0,), softmax=(-1,), log_softmax=(-1,), dropout=(0.4, 7), spatial_dropout=(0.4, 7),
     gaussian_noise=(0.4, 7), squared_error=(), huber=(0.5,),
 )  # fmt: skip
 
@@ -237,7 +241,8 @@ def of_elements(draw, name):
     shape = [draw.samples(9)] + [draw.integer(1, 9) for _ in range(draw.integer(0, 2))]
     shape += [draw.integer(1, 90)]
     kernel, is_grad = name.removesuffix("_grad"), name.endswith("_grad")
-    count = 1 + is_grad * ("dropout" not in name) + (kernel in ("squared_error", "huber"))
+    takes_two = kernel in ("add_residual", "squared_error", "huber")
+    count = 1 + is_grad * ("dropout" not in name) + takes_two
     arrays = [draw.normal(*shape) for _ in range(count)]
     if is_grad and "softmax" in name:  # what are no probabilities would magnify rounded sums
         arrays[1] = draw.placed(getattr(reference, kernel)(arrays[1], -1))
@@ -302,7 +307,7 @@ OTHERS = {
         *with_gradients("batch_norm", "batch_norm_inference", "local_response_norm"),
         "update_running_statistics",
     ],
-    of_elements: [name for name in with_gradients(*CONSTANTS) if name != "gaussian_noise_grad"],
+    of_elements: [name for name in with_gradients(*CONSTANTS) if hasattr(reference, name)],
     entropy: with_gradients("softmax_cross_entropy", "sigmoid_cross_entropy"),
     step: ("sgd_step", "adam_step"),
 }  # fmt: skip
