@@ -317,9 +317,9 @@ def _array(value):
 
 
 _ELEMENTWISE = """
-    absolute add add_residual astype clip divide dropout elu exp gaussian_noise huber leaky_relu log multiply
-    negative power relu scaled_tanh sigmoid sigmoid_cross_entropy softplus spatial_dropout sqrt
-    squared_error subtract tanh where
+    absolute add add_residual astype clip divide dropout elu exp gaussian_noise huber leaky_relu log
+    multiply negative power relu scaled_tanh sigmoid sigmoid_cross_entropy softplus spatial_dropout
+    sqrt squared_error subtract tanh where
 """
 RULES: dict[str, Callable[[Field, Call, int], Field]] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _broadcast),

@@ -7,6 +7,7 @@ import pytest
 
 import minicnn as mc
 from minicnn import nn
+from minicnn.autograd import observe
 from tests.kernels.cases import assert_close
 from tests.kernels.foreign import ForeignArray
 
@@ -354,6 +355,48 @@ def test_a_random_layer_can_have_a_stream_of_its_own():
     one = nn.Dropout(rng=5)(x).data
     mc.manual_seed(1)
     assert np.array_equal(nn.Dropout(rng=5)(x).data, one)
+
+
+def trained_once(model, x):
+    """Return output, gradients and state of a model, and its operations."""
+    x, names = mc.Tensor(x, requires_grad=True), []
+    with observe(lambda name, *call: names.append(name)):
+        y = model(x)
+    y.backward(np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape))
+    gradients = [x.grad, *(parameter.grad for parameter in model.parameters())]
+    return [y.data, *gradients, *model.state_dict().values()], names
+
+
+class OneByOne(nn.Sequential):
+    def forward(self, x):
+        for module in self:
+            x = module(x)
+        return x
+
+
+class OwnReLU(nn.ReLU):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope"),
+    [(nn.ReLU(), 0.0), (nn.LeakyReLU(0.2), 0.2), (nn.LeakyReLU(-0.2), None), (OwnReLU(), None)],
+)
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [(nn.BatchNorm1d, (8, 3)), (nn.BatchNorm1d, (4, 3, 50)), (nn.BatchNorm2d, (2, 3, 9, 7))],
+)
+def test_in_training_batch_norm_does_the_work_of_the_activation(norm, shape, activation, slope):
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    both, one_by_one = (
+        kind(norm(3), activation, nn.Dropout(0.0)) for kind in (nn.Sequential, OneByOne)
+    )
+    arrays, names = trained_once(both, x)
+    expected, expected_names = trained_once(one_by_one, x)
+    assert all(map(np.array_equal, arrays, expected))
+    assert len(names) == len(expected_names) - (slope is not None)
+    ours, theirs = (model.eval()(x).data for model in (both, one_by_one))
+    assert np.array_equal(ours, theirs)
 
 
 def test_batch_norm_without_running_statistics_normalises_every_batch():

@@ -53,7 +53,7 @@ def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
 def _gradients(dy, x, w, mean, variance, eps, constant, y=None, slope=1.0):
     dx, channels = memory.empty(x.shape, x.dtype), x.shape[1]
     dw, db = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
-    # Times 1, slopes are what they are, whatever the signs are: also those of the slopes themselves.
+    # Times 1, slopes are what they are, whatever the signs: their own will do.
     y, slope = (dy, 1.0) if y is None else (y, slope)
     arrays = *map(_rows, (dy, y, x, dx)), dw, db, w, mean, variance
     _slopes(*arrays, eps, x.dtype.type(slope), constant, count=channels, elements=3 * x.size)

@@ -6,7 +6,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from minicnn.nn.activation import LeakyReLU, ReLU
 from minicnn.nn.module import Module
+from minicnn.nn.norm import BatchNorm1d, BatchNorm2d
 
 
 def _said(value):
@@ -17,8 +19,23 @@ def _said(value):
     return type(value).__name__ if name is None else f"the function {name}"
 
 
+def _slope(module, following):
+    """Return the slope below 0 behind a batch norm in training, None where there is none.
+
+    Not of subclasses, which may do anything.
+    """
+    if type(module) not in (BatchNorm1d, BatchNorm2d) or not module.training:
+        return None
+    if type(following) is LeakyReLU and following.negative_slope >= 0:
+        return following.negative_slope
+    return 0.0 if type(following) is ReLU else None
+
+
 class Sequential(Module):
     """Run modules one after the other.
+
+    While training, a batch norm does the work of the ReLU or leaky ReLU behind it, with the same
+    bits and in the same pass over the memory.
 
     Parameters
     ----------
@@ -43,8 +60,15 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def forward(self, x):
-        for module in self:
-            x = module(x)
+        modules = list(self)
+        while modules:
+            module = modules.pop(0)
+            slope = _slope(module, modules[0]) if modules else None
+            if slope is None:
+                x = module(x)
+            else:
+                x = module(x, slope=slope)
+                del modules[0]
         return x
 
     def __iter__(self) -> Iterator[Module]:

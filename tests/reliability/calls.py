@@ -230,9 +230,9 @@ def normalisation(draw, name):
 
 # The constants of kernels of elements; where the gradient takes more than its dy, that comes first.
 CONSTANTS = dict(
-    relu=(), leaky_relu=(0.2,), elu=(1.3,), sigmoid=(), tanh=(), scaled_tanh=(1.7, 0.6),
-    add_residual=(0.2,), softplus=(2.0,), softmax=(-1,), log_softmax=(-1,), dropout=(0.4, 7), spatial_dropout=(0.4, 7),
-    gaussian_noise=(0.4, 7), squared_error=(), huber=(0.5,),
+    relu=(), leaky_relu=(0.2,), add_residual=(0.2,), elu=(1.3,), sigmoid=(), tanh=(),
+    scaled_tanh=(1.7, 0.6), softplus=(2.0,), softmax=(-1,), log_softmax=(-1,), dropout=(0.4, 7),
+    spatial_dropout=(0.4, 7), gaussian_noise=(0.4, 7), squared_error=(), huber=(0.5,),
 )  # fmt: skip
 
 
