@@ -35,6 +35,10 @@ def cases(size: str) -> Iterator[Case]:
         for mode in ("training", "evaluation"):
             build = functools.partial(_batch_norm, shapes[size == "toy"], mode)
             yield from layer_cases("norm", f"batch norm, {name}, {mode}", build)
+        for is_added in (False, True):
+            build = functools.partial(_activated, shapes[size == "toy"], is_added)
+            what = "residual and ReLU" if is_added else "ReLU"
+            yield from layer_cases("norm", f"batch norm and {what}, {name}", build)
     for name, *shapes in RESPONSE_NORM:
         build = functools.partial(_response_norm, shapes[size == "toy"])
         yield from layer_cases("norm", f"response norm, {name}", build)
@@ -56,6 +60,31 @@ def _batch_norm(shape, mode):
         terms=dict.fromkeys(("y", "dx", "dw", "db"), count),
         flop=tuple(operations * math.prod(shape) for operations in FLOP[mode]),
         constants=statistics,
+        channels_last=len(shape) == 4,
+    )
+
+
+def _activated(shape, is_added):
+    """Return batch norm in training with what follows it in a residual block."""
+    c, residual = shape[1], {"residual": shape} if is_added else {}
+    count = math.prod(shape) // c
+
+    def ours(x, w, b, residual=None):
+        return ops.batch_norm(x, None, None, w, b, training=True, residual=residual, slope=0)
+
+    def theirs(x, w, b, residual=None):
+        y = functional.batch_norm(x, None, None, w, b, training=True)
+        return functional.relu(y if residual is None else y + residual)
+
+    gradients = "dx", "dw", "db", *(f"d{name}" for name in residual)
+    return Layer(
+        ours=ours,
+        theirs=theirs,
+        inputs=drawn(x=shape, w=(c,), b=(c,), **residual),
+        terms=dict.fromkeys(("y", *gradients), count),
+        flop=tuple(
+            (operations + 1 + is_added) * math.prod(shape) for operations in FLOP["training"]
+        ),
         channels_last=len(shape) == 4,
     )
 

@@ -169,7 +169,7 @@ def summary(
     """Describe every layer of a model, which runs once, in evaluation mode and without computing.
 
     There is a row for each call of a module that has no modules inside, owns parameters, or calls
-    operations itself (such as the sum at the end of a residual block).
+    operations itself (such as the stack of an inception module's branches).
 
     Multiply-adds are counted for every operation that runs, and belong to the innermost module
     around it: a convolution takes C / groups * KH * KW for each output, a transposed convolution

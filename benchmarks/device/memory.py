@@ -66,6 +66,24 @@ PASSES = (
         5,
     ),
     Pass(
+        "batch norm and ReLU",
+        lambda k, a: k.batch_norm(a["x"], a["w"], a["b"], 1e-5, None, 0.0),
+        3,
+    ),
+    Pass(
+        "batch norm, residual and ReLU",
+        lambda k, a: k.batch_norm(a["x"], a["w"], a["b"], 1e-5, a["dy"], 0.0),
+        4,
+    ),
+    Pass(
+        "batch norm and ReLU, gradient",
+        lambda k, a: k.batch_norm_grad(
+            a["dy"], a["x"], a["w"], a["mean"], a["variance"], 1e-5, a["m"], 0.0
+        ),
+        7,
+    ),
+    Pass("residual and ReLU", lambda k, a: k.add_residual(a["x"], a["dy"], 0.0), 3),
+    Pass(
         "batch norm, inference",
         lambda k, a: k.batch_norm_inference(a["x"], a["w"], a["b"], a["mean"], a["variance"], 1e-5),
         2,

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import memory, reference
 from .compiled import linked
-from .elementwise import compilable, elements, over_elements, sloped
+from .elementwise import compilable, elements, over_elements
 from .exponential import exp, expm1, largest, log1p
 from .parallel import parallel
 
@@ -29,11 +29,6 @@ def leaky_relu(x, slope):
 def leaky_relu_grad(dy, x, slope):
     """Return the gradient of `leaky_relu`; the slope at x = 0."""
     return over_elements(_leaky_relu_grad, reference.leaky_relu_grad, (dy, x), slope)
-
-
-def add_residual(x, residual, slope):
-    """Return x + residual, multiplied by `slope` where it is below 0: 1 leaves it, 0 is ReLU."""
-    return over_elements(_add_residual, reference.add_residual, (x, residual), slope)
 
 
 def elu(x, alpha):
@@ -143,13 +138,6 @@ def _leaky_relu(x, y, slope, start, stop):
 def _leaky_relu_grad(dy, x, dx, slope, start, stop):
     for i in elements(x, start, stop):
         dx[i] = dy[i] if x[i] > 0 else slope * dy[i]
-
-
-@parallel()
-def _add_residual(x, residual, y, slope, start, stop):
-    for i in elements(x, start, stop):
-        value = x[i] + residual[i]
-        y[i] = sloped(value, value, slope)
 
 
 @parallel()

@@ -64,6 +64,10 @@ def elements(x, start, stop):
 
 @linked(inline="always")
 def sloped(value, sign, slope):
-    """Return a value, multiplied by a slope where another is not above 0."""
-    low = value * slope if slope != 0 else slope  # an infinity times 0 would be NaN
-    return low if sign <= 0 else value
+    """Return a value, multiplied by a slope where another is not above 0.
+
+    As the activations of their own: NaN is not below 0 for a ReLU, and for no other above.
+    """
+    if slope != 0:
+        return value if sign > 0 else slope * value
+    return slope if sign <= 0 else value

@@ -9,7 +9,7 @@ import numpy as np
 from .. import memory, reference
 from ..threads import get_num_threads
 from .compiled import linked
-from .elementwise import compilable, sloped
+from .elementwise import compilable, elements, over_elements, sloped
 from .parallel import parallel
 
 # So many are added up in the type of x: more would be rounded visibly.
@@ -35,7 +35,7 @@ def batch_norm(x, w, b, eps, residual=None, slope=1.0):
 def batch_norm_inference(x, w, b, mean, variance, eps):
     """Normalise x (n, c, ...) by given statistics (c,), which stay constant."""
     y, scale = memory.empty(x.shape, x.dtype), w / np.sqrt(variance + eps)
-    arguments = _rows(x), _rows(x[:0]), _rows(y), mean, scale, b
+    arguments = _rows(x), _rows(y), mean, scale, b
     _normalise_by(*arguments, count=x.shape[0] * x.shape[1], elements=x.size)
     return y
 
@@ -58,6 +58,11 @@ def _gradients(dy, x, w, mean, variance, eps, constant, y=None, slope=1.0):
     arrays = *map(_rows, (dy, y, x, dx)), dw, db, w, mean, variance
     _slopes(*arrays, eps, x.dtype.type(slope), constant, count=channels, elements=3 * x.size)
     return dx, dw, db
+
+
+def add_residual(x, residual, slope):
+    """Return x + residual, multiplied by `slope` where it is below 0: 1 leaves it, 0 is ReLU."""
+    return over_elements(_add_residual, reference.add_residual, (x, residual), slope)
 
 
 def local_response_norm(x, size, alpha, beta, k):
@@ -183,11 +188,20 @@ def _normalise(x, residual, y, w, b, eps, slope, mean, variance, start, stop):
 
 
 @parallel(error_model="numpy")
-def _normalise_by(x, residual, y, mean, scale, b, start, stop):
-    channels, zero, one = x.shape[1], x.dtype.type(0), x.dtype.type(1)
+def _normalise_by(x, y, mean, scale, b, start, stop):
+    channels = x.shape[1]
     for line in range(start, stop):
         i, c = line // channels, line % channels
-        _affine(x, residual, y, i, c, mean[c], zero, scale[c], b[c], one)
+        center, factor, shift = mean[c], scale[c], b[c]
+        for j in range(x.shape[2]):
+            y[i, c, j] = (x[i, c, j] - center) * factor + shift
+
+
+@parallel()
+def _add_residual(x, residual, y, slope, start, stop):
+    for i in elements(x, start, stop):
+        value = x[i] + residual[i]
+        y[i] = sloped(value, value, slope)
 
 
 @parallel(error_model="numpy")

@@ -20,15 +20,6 @@ extern "C" __global__ void leaky_relu_grad(const Real* __restrict__ dy, const Re
   FOR_EACH(i, count) dx[i] = x[i] > 0 ? dy[i] : slope * dy[i];
 }
 
-extern "C" __global__ void add_residual(const Real* __restrict__ x,
-                                        const Real* __restrict__ residual, Real slope,
-                                        Real* __restrict__ y, Index count) {
-  FOR_EACH(i, count) {
-    const Real value = x[i] + residual[i];
-    y[i] = sloped(value, value, slope);
-  }
-}
-
 extern "C" __global__ void elu(const Real* __restrict__ x, Real alpha, Real* __restrict__ y,
                                Index count) {
   FOR_EACH(i, count) y[i] = x[i] > 0 ? x[i] : alpha * expm1(x[i]);

@@ -32,14 +32,6 @@ def leaky_relu_grad(dy, x, slope):
     return _map_grad("leaky_relu_grad", dy, x, slope)
 
 
-@made_for_equals
-def add_residual(x, residual, slope):
-    """Return x + residual, multiplied by `slope` where it is below 0: 1 leaves it, 0 is ReLU."""
-    y, arrays = empty(x), (contiguous(x), contiguous(residual))
-    _launch("add_residual", *arrays, slope, y, x.size, threads=x.size)
-    return y
-
-
 @made_for_reals
 def elu(x, alpha):
     """Return x where it is positive and alpha * (exp(x) - 1) elsewhere."""

@@ -33,10 +33,11 @@ constexpr unsigned ALL_LANES = 0xffffffffu;
 
 __device__ __forceinline__ int lane() { return threadIdx.x % WARP; }
 
-// A value, multiplied by a slope where another is not above 0.
+// A value, multiplied by a slope where another is not above 0. As the activations of their own: NaN
+// is not below 0 for a ReLU, and for no other above.
 __device__ __forceinline__ Real sloped(Real value, Real sign, Real slope) {
-  const Real low = slope == 0 ? 0 : slope * value;  // an infinity times 0 would be NaN
-  return sign <= 0 ? low : value;
+  if (slope == 0) return sign <= 0 ? 0 : value;
+  return sign > 0 ? value : slope * value;
 }
 
 // The sum over the lanes of a warp, in all of them, always in the same order.

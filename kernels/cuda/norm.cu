@@ -211,6 +211,15 @@ extern "C" __global__ void normalise_grad(const Real* __restrict__ dy, const Rea
     spread_piece<1>(dy, y, slope, values, mean[c], constant, linear, scale, dx, channels);
 }
 
+extern "C" __global__ void add_residual(const Real* __restrict__ x,
+                                        const Real* __restrict__ residual, Real slope,
+                                        Real* __restrict__ y, Index count) {
+  FOR_EACH(i, count) {
+    const Real value = x[i] + residual[i];
+    y[i] = sloped(value, value, slope);
+  }
+}
+
 extern "C" __global__ void move_statistics(Real* __restrict__ running_mean,
                                            Real* __restrict__ running_variance,
                                            const Real* __restrict__ mean,

@@ -46,6 +46,14 @@ def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     return _gradients(dy, x, w, mean, variance, eps, through_statistics=False)
 
 
+@made_for_equals
+def add_residual(x, residual, slope):
+    """Return x + residual, multiplied by `slope` where it is below 0: 1 leaves it, 0 is ReLU."""
+    y, arrays = empty(x), (contiguous(x), contiguous(residual))
+    _launch("add_residual", *arrays, slope, y, x.size, threads=x.size)
+    return y
+
+
 def update_running_statistics(running_mean, running_variance, mean, variance, count, momentum):
     """Move the running statistics (c,) in place towards a batch's, from `count` values a channel.
 

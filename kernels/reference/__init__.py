@@ -5,7 +5,6 @@ and the layer becomes a matrix product. Made to be read; `kernels.cpu` is made t
 """
 
 from .activation import (
-    add_residual,
     elu,
     elu_grad,
     leaky_relu,
@@ -47,6 +46,7 @@ from .loss import (
     squared_error_grad,
 )
 from .norm import (
+    add_residual,
     batch_norm,
     batch_norm_grad,
     batch_norm_inference,

@@ -27,11 +27,6 @@ def leaky_relu_grad(dy, x, slope):
     return np.where(x > 0, dy, slope * dy)
 
 
-def add_residual(x, residual, slope):
-    """Return x + residual, multiplied by `slope` where it is below 0: 1 leaves it, 0 is ReLU."""
-    return sloped(x + residual, slope)
-
-
 def sloped(y, slope):
     """Return y, multiplied by a slope where it is below 0: by 1 it stays as it is, by 0 is ReLU."""
     if slope == 1:
@@ -40,11 +35,10 @@ def sloped(y, slope):
 
 
 def sloped_grad(dy, y, slope):
-    """Return the gradient of `sloped`, whose output is y; the slope at y = 0."""
+    """Return the gradient of `sloped` from its output y, which is above 0 where its input is."""
     if slope == 1:
         return dy
-    low = 0 if slope == 0 else slope * dy  # an infinity times 0 would be NaN
-    return np.where(y <= 0, low, dy)
+    return relu_grad(dy, y) if slope == 0 else leaky_relu_grad(dy, y, slope)
 
 
 def elu(x, alpha):

@@ -25,9 +25,9 @@ def batch_norm(x, w, b, eps, residual=None, slope=1.0):
 def batch_norm_grad(dy, x, w, mean, variance, eps, y=None, slope=1.0):
     """Return the gradients of x, w and b, where mean and variance came from x itself.
 
-    Where the slope is not 1, y says which results were below 0.
+    Where there was a slope, the output y says which results were below 0.
     """
-    dy = sloped_grad(dy, y, slope)
+    dy = dy if y is None else sloped_grad(dy, y, slope)
     dx, dw, db = batch_norm_inference_grad(dy, x, w, mean, variance, eps)
     count = x.size // x.shape[1]
     scale = _along_channels(w / np.sqrt(variance + eps), x)
@@ -47,6 +47,11 @@ def batch_norm_inference_grad(dy, x, w, mean, variance, eps):
     axes = _all_but_channels(x)
     dw = (dy * _normalise(x, mean, variance, eps)).sum(axis=axes)
     return dy * _along_channels(w / np.sqrt(variance + eps), x), dw, dy.sum(axis=axes)
+
+
+def add_residual(x, residual, slope):
+    """Return x + residual, multiplied by `slope` where it is below 0: 1 leaves it, 0 is ReLU."""
+    return sloped(x + residual, slope)
 
 
 def update_running_statistics(running_mean, running_variance, mean, variance, count, momentum):

@@ -71,7 +71,7 @@ class NormalisedConvolution(nn.Module):
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x):
-        return self.bn(self.conv(x), slope=0)  # ReLU
+        return self.bn(self.conv(x), slope=0)
 
 
 class Inception(nn.Module):

@@ -18,11 +18,11 @@ from minicnn.nn import init
 from minicnn.ops import arguments
 from minicnn.rng import generator
 
-RELU = 0  # the slope below 0
-
 
 class ResNet(nn.Network):
     """The network of these blocks.
+
+    The ReLU of a block, a slope of 0 below 0, and the sum before it are its batch norms' work.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class ResNet(nn.Network):
         self.fc = nn.Linear(w(512) * e, classes, rng=rng)
 
     def forward(self, x):  # (N, 3, 224, 224)
-        x = self.bn1(self.conv1(x), slope=RELU)  # (N, 64, 112, 112)
+        x = self.bn1(self.conv1(x), slope=0)  # (N, 64, 112, 112)
         x = self.maxpool(x)  # (N, 64, 56, 56)
         x = self.layer1(x)  # (N, 64 e, 56, 56), e the block's expansion
         x = self.layer2(x)  # (N, 128 e, 28, 28)
@@ -84,8 +84,8 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(inputs, channels, stride, rng)
 
     def forward(self, x):
-        y = self.bn1(self.conv1(x), slope=RELU)
-        return self.bn2(self.conv2(y), residual=self.downsample(x), slope=RELU)
+        y = self.bn1(self.conv1(x), slope=0)
+        return self.bn2(self.conv2(y), residual=self.downsample(x), slope=0)
 
 
 class Bottleneck(nn.Module):
@@ -113,9 +113,9 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, rng)
 
     def forward(self, x):
-        y = self.bn1(self.conv1(x), slope=RELU)
-        y = self.bn2(self.conv2(y), slope=RELU)
-        return self.bn3(self.conv3(y), residual=self.downsample(x), slope=RELU)
+        y = self.bn1(self.conv1(x), slope=0)
+        y = self.bn2(self.conv2(y), slope=0)
+        return self.bn3(self.conv3(y), residual=self.downsample(x), slope=0)
 
 
 def _stage(block, count, inputs, channels, *, stride, rng):

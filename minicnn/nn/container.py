@@ -26,9 +26,9 @@ def _slope(module, following):
     """
     if type(module) not in (BatchNorm1d, BatchNorm2d) or not module.training:
         return None
-    if type(following) is LeakyReLU and following.negative_slope >= 0:
+    if type(following) is LeakyReLU and following.negative_slope > 0:
         return following.negative_slope
-    return 0.0 if type(following) is ReLU else None
+    return 0 if type(following) is ReLU else None
 
 
 class Sequential(Module):
@@ -60,10 +60,10 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def forward(self, x):
-        modules = list(self)
-        while modules:
-            module = modules.pop(0)
-            slope = _slope(module, modules[0]) if modules else None
+        modules = [*self, None]
+        while len(modules) > 1:
+            module, *modules = modules
+            slope = _slope(module, modules[0])
             if slope is None:
                 x = module(x)
             else:

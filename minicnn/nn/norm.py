@@ -92,7 +92,7 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Normalise each channel of (N, C, H, W) over the batch; parameters as `BatchNorm1d`."""
+    """Normalise each channel of (N, C, H, W) over the batch; otherwise as `BatchNorm1d`."""
 
     ranks = (4,)
 

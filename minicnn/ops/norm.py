@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from minicnn import kernels
@@ -74,7 +76,7 @@ def batch_norm(
     _check_channels(x, running_mean, running_variance, weight, bias)
     if residual is not None and residual.shape != x.shape:
         raise ValueError(f"batch_norm: residual is {residual.shape}; x is {x.shape}")
-    if not slope >= 0:
+    if not isinstance(slope, Real) or not slope >= 0:
         raise ValueError(f"batch_norm: slope is {slope!r}; it takes a number >= 0")
     channels = x.shape[1]
     weight = Tensor(_ones(x, channels)) if weight is None else weight
@@ -87,7 +89,9 @@ def batch_norm(
         y = _batch_norm_inference(x, weight, bias, mean=mean, variance=variance, eps=eps)
         if residual is not None:
             return _add_residual(y, residual, slope=slope)
-        return y if slope == 1 else relu(y) if slope == 0 else leaky_relu(y, slope)
+        if slope == 1:
+            return y
+        return relu(y) if slope == 0 else leaky_relu(y, slope)
     if (count := x.size // max(channels, 1)) < 2:
         raise ValueError(
             f"batch_norm: {count} value per channel has no variance to train on; x is {x.shape}; "
@@ -146,10 +150,11 @@ def _batch_norm(x, w, b, residual, *, eps, slope, statistics):
     k = kernels.of(x, w, b, residual)
     y, mean, variance = k.batch_norm(x, w, b, eps, residual, slope)
     statistics.extend((mean, variance))
-    signs = None if slope == 1 else y
+    # The tape keeps what gradients need, and of a residual only that there is one.
+    signs, is_added = None if slope == 1 else y, residual is not None
 
     def gradients(dy):
-        if residual is None:
+        if not is_added:
             return *k.batch_norm_grad(dy, x, w, mean, variance, eps, signs, slope), None
         dy = _before_slope(k, dy, signs, slope)
         return *k.batch_norm_grad(dy, x, w, mean, variance, eps), dy
@@ -178,10 +183,9 @@ def _add_residual(x, residual, *, slope):
 
 
 def _before_slope(k, dy, y, slope):
-    """Return the gradient of what was multiplied by the slope where y is below 0."""
+    """Return the gradient of what became y, which is above 0 where that was."""
     if slope == 1:
         return dy
-    # The output is above 0 where the input was.
     return k.relu_grad(dy, y) if slope == 0 else k.leaky_relu_grad(dy, y, slope)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minicnn as mc
+from minicnn.models.resnet import BasicBlock
 from tests.emulator.cublas import Cublas
 
 
@@ -30,6 +31,25 @@ def test_lenet_5_learns_the_same(emulate, cublas):
     expected = train()
     emulate("shuffled", cublas=cublas)
     assert_same(train(), expected)
+
+
+def test_a_residual_block_has_the_same_output_and_gradients(emulate):
+    x = np.random.default_rng(0).standard_normal((3, 4, 8, 8)).astype(np.float32)
+
+    def run():
+        model, input_ = BasicBlock(4, 8, stride=2, rng=0), mc.Tensor(x, requires_grad=True)
+        found = []
+        for _ in range(2):  # in training, and in evaluation
+            y = model(input_)
+            (y * y).sum().backward()
+            found += [y.data, input_.grad, *(p.grad for p in model.parameters())]
+            model.eval()
+        return found
+
+    expected = run()
+    emulator = emulate("shuffled")
+    assert_same(run(), expected)
+    assert {"normalise_grad", "add_residual", "relu_grad"} <= emulator.launched
 
 
 @pytest.mark.parametrize("is_by_fourier", [False, True])

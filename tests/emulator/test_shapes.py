@@ -105,10 +105,26 @@ def test_statistics_of_channels_in_pieces(emulate, rng, shape):
     for same in (x, misaligned(x)):
         assert_same("batch_norm", same, w, b, 1e-5, terms=terms)
         assert_same("batch_norm_grad", dy, same, w, mean, variance, 1e-5, terms=terms)
-        assert_same("batch_norm", same, w, b, 1e-5, dy, 0.3, terms=terms)
-        signs = rng.standard_normal(shape)
-        assert_same("batch_norm_grad", dy, same, w, mean, variance, 1e-5, signs, 0, terms=terms)
     assert_same("batch_norm_inference_grad", dy, x, w, mean, variance, 1e-5, terms=terms)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("slope", [0, 0.3])
+def test_a_residual_and_a_slope_whether_arrays_are_read_in_vectors_or_not(
+    emulate, rng, slope, dtype
+):
+    emulate("shuffled")
+    x, residual, y, dy = rng.standard_normal((4, 6, 3, 8, 4)).astype(dtype)
+    w, b = rng.standard_normal((2, 3)).astype(dtype)
+    _, mean, variance = kernels.reference.batch_norm(x, w, b, 1e-5)
+    arrays, terms = [x, residual, y, dy], x.size
+    for i in range(len(arrays) + 1):
+        x, residual, y, dy = (misaligned(a) if i == j else a for j, a in enumerate(arrays))
+        assert_same("batch_norm", x, w, b, 1e-5, None, slope, terms=terms)
+        assert_same("batch_norm", x, w, b, 1e-5, residual, slope, terms=terms)
+        assert_same("add_residual", x, residual, slope)
+        gradient = dy, x, w, mean, variance, 1e-5, y, slope
+        assert_same("batch_norm_grad", *gradient, terms=terms)
 
 
 def test_many_pieces_are_added_as_few_are(emulate, rng, monkeypatch):

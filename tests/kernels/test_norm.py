@@ -1,9 +1,12 @@
 """Normalisation where it is delicate: a large mean, and statistics that run along."""
 
+import weakref
+
 import numpy as np
 import pytest
 
-from minicnn import kernels
+import minicnn as mc
+from minicnn import kernels, ops
 
 implementations = pytest.mark.parametrize(
     "k", [kernels.reference, kernels.cpu], ids=["reference", "cpu"]
@@ -31,6 +34,18 @@ def test_batch_norm_does_not_care_what_value_comes_first(mean):
     expected = exact - exact.mean(axis=(0, 2, 3), keepdims=True)
     expected /= exact.std(axis=(0, 2, 3), keepdims=True)
     assert (np.abs(y - expected) / (1 + np.abs(expected))).max() < 4 * np.finfo(np.float32).eps
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
+def test_the_tape_keeps_no_residual(slope):
+    leaf = mc.Tensor(np.ones((4, 3), np.float32), requires_grad=True)
+    residual = leaf * 2.0
+    kept = weakref.ref(residual.data)
+    y = ops.batch_norm(leaf + 1.0, training=True, residual=residual, slope=slope)
+    del residual
+    assert kept() is None
+    y.sum().backward()
+    assert leaf.grad is not None
 
 
 @implementations

@@ -50,7 +50,7 @@ class Decisions:
         x = arguments[0].data
         if name in ("relu", "leaky_relu"):
             self.made["side"].append(x > 0)
-        elif name == "batch_norm" and options["slope"] != 1:
+        elif name in ("batch_norm", "add_residual") and options["slope"] != 1:
             self.made["side"].append(result.data > 0)
         elif name in ("max_pool2d", "adaptive_max_pool2d"):
             options = {"windows" if n == "output_size" else n: o for n, o in options.items()}

@@ -118,6 +118,10 @@ wrong_values = [
         lambda: ops.batch_norm(zeros(2, 3, 4), training=True, slope=-1),
         "batch_norm: slope is -1; it takes a number >= 0",
     ),
+    (
+        lambda: ops.batch_norm(zeros(2, 3, 4), training=True, slope="relu"),
+        "batch_norm: slope is 'relu'; it takes a number >= 0",
+    ),
     (lambda: ops.batch_norm(zeros(3)), "batch_norm: x has shape (3,); it takes (N, C, ...)"),
     (lambda: ops.batch_norm(image), "batch_norm: evaluation needs running_mean and running_variance"),
     (
