@@ -56,7 +56,7 @@ setup(
             "nvidia-cuda-crt==13.0.88",
             "nvidia-cuda-nvdisasm==13.3.73",
         ],
-        "test": ["pytest>=8", "hypothesis>=6.100", *examples],
+        "test": ["pytest>=8.2", "hypothesis>=6.100", *examples],
         # The very version that results are compared with; its plain name may bring CUDA libraries.
         # ONNX Runtime (110 MB beside PyTorch's 700) is compared with in inference.
         "bench": ["torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20"],

@@ -370,7 +370,7 @@ def test_as_the_published_code_does_it_in_one_affine_transform():
         stretch, shift = factors(augment.StretchShift(), seed)
         offset = (0, 82 - 57 / stretch)
         wanted = ndimage.affine_transform(
-            x, (1 / shift, 1 / stretch), offset, (70, 115), order=2, mode="mirror"
+            x, np.diag((1 / shift, 1 / stretch)), offset, (70, 115), order=2, mode="mirror"
         )
         known = int(99 * shift)
         found = change(x, rng=seed)
