@@ -50,7 +50,9 @@ def main(
         learn(network, tracks, run.folder, epochs=2 if quick else epochs, seed=seed, resume=resume)
     else:
         state = mc.load(weights)
-        network = models.sample_cnn(classes=len(state.get("fc.bias", "?")), rng=seed).to(device)
+        modules = sum(name.endswith("conv.weight") for name in state) - 2  # without first and last
+        classes = len(state.get("fc.bias", "?"))
+        network = models.sample_cnn(n=max(modules, 1), classes=classes, rng=seed).to(device)
         network.load_state_dict(state)
     fresh = models.sample_cnn(rng=seed)
 

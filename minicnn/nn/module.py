@@ -33,7 +33,7 @@ class Buffer(Tensor):
 
 @contextmanager
 def intercept(interceptor):
-    """Run `interceptor(module, *inputs)` in place of `module.forward(*inputs)` in this block."""
+    """Run `interceptor(module, *inputs, **options)` in place of `module.forward` in this block."""
     token = _interceptor.set(interceptor)
     try:
         yield

@@ -97,8 +97,8 @@ def shapes(model, extent=None):
     """Return the output shape of every layer by its name, for one sample as the paper feeds it."""
     found, names = {}, {id(module): name for name, module in model.named_modules()}
 
-    def call(module, *inputs):
-        output = module.forward(*inputs)
+    def call(module, *inputs, **options):
+        output = module.forward(*inputs, **options)
         name = names[id(module)]
         # A layer that is called again gets a dash for each earlier call.
         while name in found:
@@ -327,8 +327,8 @@ def test_recommender_of_the_articles_figure():
 def test_recommender_pools_time_by_mean_maximum_and_norm():
     model, seen = models.recommender(rng=0).eval(), {}
 
-    def call(module, *inputs):
-        output = module.forward(*inputs)
+    def call(module, *inputs, **options):
+        output = module.forward(*inputs, **options)
         seen[id(module)] = inputs[0].data, output.data
         return output
 
