@@ -3,10 +3,9 @@
 The lecture's slides "Music Auto-Tagging" have four networks for it: `mel_cnn_1d` (Dieleman &
 Schrauwen 2014) and `mel_cnn_2d` (Pons & Serra 2019) hear mel spectrograms of 3 s, `fcn4` (Choi
 2016) those of 29 s, `sample_cnn` (Lee 2017) waveforms of 2.7 s. To be trained within minutes,
-`mel_cnn_2d` has 32 filters a layer, `fcn4` a quarter of its filters and windows of 3.4 s, and
-`sample_cnn` the paper's shorter windows of 0.9 s. Clips of the test, by default generated, with
-other timbres and tempos than those of the training, are judged by the mean over their windows,
-beside a logistic regression.
+`mel_cnn_2d` has 32 filters a layer, `fcn4` a quarter of its filters and windows of 3.4 s,
+`sample_cnn` windows of 0.9 s, as in the paper too. Test clips, by default generated, with other
+timbres and tempos, are judged by the mean over their windows, beside a logistic regression.
 
     python examples/tagging.py --model sample_cnn
     python examples/tagging.py --file song.wav      # draws its tags over time
