@@ -346,6 +346,7 @@ def test_a_pytorch_that_sees_no_gpu_is_told_from_one_that_does(monkeypatch, said
 def test_with_a_pytorch_that_sees_no_gpu_nothing_is_measured(
     with_gpu, tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: "wherever it is")
     monkeypatch.setattr(gpu, "pytorch_without_gpu", lambda: "PyTorch sees no GPU")
     assert gpu.main(["--out", str(tmp_path / "new")]) == 1
     assert capsys.readouterr().err == "benchmarks/gpu.py: PyTorch sees no GPU\n"
