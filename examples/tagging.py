@@ -39,7 +39,7 @@ MODELS = {
     "mel_cnn_1d": (models.mel_cnn_1d, {}, 60, 1e-3),
     "mel_cnn_2d": (models.mel_cnn_2d, dict(filters=32), 25, 3e-3),
     "fcn4": (FCN, QUARTER, 20, 1e-3),
-    "sample_cnn": (models.sample_cnn, dict(n=8), 24, 1e-3),
+    "sample_cnn": (models.sample_cnn, dict(n=8), 18, 1e-3),
 }
 BASELINE = "logistic regression on MFCC"
 
