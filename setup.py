@@ -33,7 +33,7 @@ setup(
     package_dir=package_dir,
     package_data={"minicnn": ["py.typed"], "minicnn.kernels.cuda": ["*.cu", "*.cuh"]},
     install_requires=[
-        "numpy>=2.1",
+        "numpy>=2.1.1",
         "numba>=0.61",
         "scipy>=1.14",
         "threadpoolctl>=3.5",

@@ -43,7 +43,7 @@ EXTRAS = {
     "plot": ("matplotlib>=3.9",),
     "data": ("mirdata>=1.0",),
     "examples": ("pillow>=10", "tyro>=1.0"),
-    "test": ("pytest>=8", "hypothesis>=6.100"),
+    "test": ("pytest>=8.2", "hypothesis>=6.100"),
     "bench": ("torch==2.13.0", "onnx>=1.17", "onnxruntime>=1.20"),
     "lint": ("ruff==0.17.6", "mypy==2.4.1", "build>=1.2", "pre-commit>=4"),
 }
