@@ -32,7 +32,11 @@ def capsule(array, *, stream, max_version, dl_device, copy):
         array = array.copy()
     asked = dict(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
     # NumPy 2.0 knows the stream only: whoever asks for more is to see its TypeError, and ask again.
-    return array.__dlpack__(**{name: value for name, value in asked.items() if value is not None})
+    asked = {name: value for name, value in asked.items() if value is not None}
+    try:
+        return array.__dlpack__(**asked)
+    except ValueError as error:  # older NumPy's word for another device
+        raise BufferError(f"__dlpack__: {error}") from error
 
 
 def array_of(x, *, copy=None):
